@@ -1,0 +1,383 @@
+#include "backend/llamacpp/llamacpp_backend.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/log.h"
+#include "base/utf8.h"
+
+namespace inferd {
+namespace {
+
+constexpr int kDeathsBeforeGivingUp = 5;  // without a token served between
+constexpr auto kFirstBackOff = std::chrono::milliseconds(200);
+constexpr auto kLongestBackOff = std::chrono::milliseconds(30'000);
+constexpr size_t kMessagesPerWakeUp = 64;  // then others get their turn
+
+os::UniqueFd duplicate(int fd) { return os::UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+
+}  // namespace
+
+// What the scheduler holds. The request itself is the backend's until the engine has let go of it.
+class LlamacppBackend::Handle final : public Generation {
+ public:
+  Handle(LlamacppBackend& backend, uint64_t id) : backend_(backend), id_(id) {}
+
+  void start() override {
+    const auto at = backend_.requests_.find(id_);
+    if (at == backend_.requests_.end() || at->second.wanted) return;
+    at->second.wanted = true;
+    if (at->second.sent) backend_.send(engine_wire::Start{id_});
+  }
+
+  void cancel() override {
+    const auto at = backend_.requests_.find(id_);
+    if (at == backend_.requests_.end()) return;
+    Request& request = at->second;
+    request.cancelled = true;
+    if (request.sent) return backend_.send(engine_wire::Cancel{id_});
+    const auto sink = request.sink;
+    backend_.end_request(id_);
+    sink->removed();
+  }
+
+ private:
+  LlamacppBackend& backend_;
+  const uint64_t id_;
+};
+
+LlamacppBackend::Process::Process(os::asio::io_context& io, os::ChildProcess started, os::UniqueFd channel_fd, os::UniqueFd ended_fd,
+                                  os::UniqueFd errors_fd)
+    : child(std::move(started)), channel(io, channel_fd.release()), ended(io, ended_fd.release()), errors(io, errors_fd.release()) {}
+
+LlamacppBackend::LlamacppBackend(os::asio::io_context& io, EventBus& bus, Options options)
+    : io_(io), bus_(bus), options_(std::move(options)), restart_timer_(io) {}
+
+LlamacppBackend::~LlamacppBackend() { *alive_ = false; }
+
+Capabilities LlamacppBackend::capabilities() const {
+  Capabilities capabilities;
+  capabilities.backend = "llamacpp";
+  capabilities.name = options_.name;
+  return capabilities;
+}
+
+void LlamacppBackend::publish_phase(const std::string& phase, std::map<std::string, Phase::Value> fields) {
+  const auto state = loaded_once_ ? StatusEvent::State::kRestarting : StatusEvent::State::kLoadingModel;
+  bus_.publish(StatusEvent{.state = state, .phase = Phase{phase, std::move(fields)}, .reason = {}});
+}
+
+// The engine starts and proves its CPU variant while the file is hashed; the model goes to it when both are done.
+void LlamacppBackend::load(std::function<void(Status)> on_loaded) {
+  on_loaded_ = std::move(on_loaded);
+  publish_phase("checking_local", {{"path", options_.model_path}});
+  if (auto started = start_engine(); !started) return std::exchange(on_loaded_, nullptr)(std::move(started));
+  options_.open_model([this, alive = alive_](Result<os::UniqueFd> model) {
+    if (!*alive || !on_loaded_) return;
+    if (!model) return std::exchange(on_loaded_, nullptr)(std::unexpected(model.error()));
+    model_ = std::move(*model);
+    maybe_load();
+  });
+}
+
+Status LlamacppBackend::start_engine() {
+  auto sockets = os::packet_socket_pair();
+  if (!sockets) return std::unexpected(sockets.error());
+  std::vector<std::string> arguments = options_.engine_arguments;
+  for (const std::string& variant : bad_variants_) {
+    arguments.insert(arguments.end(), {"--skip-variant", variant});
+  }
+  if (!good_variant_.empty()) arguments.insert(arguments.end(), {"--variant", good_variant_});
+  auto child = os::ChildProcess::start(options_.engine_program, arguments, sockets->second.get());
+  if (!child) return std::unexpected(child.error());
+  ::fcntl(sockets->first.get(), F_SETFL, O_NONBLOCK);
+  auto ended = duplicate(child->pidfd());
+  auto errors = duplicate(child->stderr_fd());
+  process_ = std::make_shared<Process>(io_, std::move(*child), std::move(sockets->first), std::move(ended), std::move(errors));
+  state_ = State::kStarting;
+  wait_for_messages();
+  wait_for_errors();
+  wait_for_end();
+  return {};
+}
+
+void LlamacppBackend::maybe_load() {
+  if (state_ != State::kStarting || !process_->proven || !model_) return;
+  state_ = State::kLoading;
+  publish_phase("mmap", {{"path", options_.model_path}});
+  if (options_.n_ctx != 0) publish_phase("kv_cache", {{"n_ctx", uint64_t{options_.n_ctx}}});
+  send(engine_wire::Load{options_.n_ctx, options_.sequences, options_.kv_cells, options_.threads}, model_.get());
+}
+
+void LlamacppBackend::send(const engine_wire::ToEngine& message, int descriptor) {
+  if (!process_) return;
+  std::string bytes = engine_wire::encode(message);
+  if (process_->outgoing.empty()) {
+    const std::array<int, 1> descriptors = {descriptor};
+    const auto sent = os::send_packet(process_->channel.native_handle(), bytes, std::span(descriptors.data(), descriptor >= 0 ? 1 : 0));
+    if (!sent) log::error("engine", "{}", sent.error().message);
+    if (!sent || *sent != os::PacketState::kWouldBlock) return;  // a closed channel: the end of the process is on its way
+  }
+  // A descriptor goes with the first message of a process only, when the buffer is empty.
+  process_->outgoing.push_back(std::move(bytes));
+  send_outgoing();
+}
+
+void LlamacppBackend::send_outgoing() {
+  if (process_->sending) return;
+  process_->sending = true;
+  process_->channel.async_wait(os::asio::posix::stream_descriptor::wait_write, [this, alive = alive_, process = process_](const os::ErrorCode& error) {
+    process->sending = false;
+    if (error || !*alive || process != process_) return;
+    while (!process->outgoing.empty()) {
+      const auto sent = os::send_packet(process->channel.native_handle(), process->outgoing.front(), {});
+      if (sent && *sent == os::PacketState::kWouldBlock) return send_outgoing();
+      if (!sent) log::error("engine", "{}", sent.error().message);
+      process->outgoing.pop_front();
+    }
+  });
+}
+
+void LlamacppBackend::wait_for_messages() {
+  process_->channel.async_wait(os::asio::posix::stream_descriptor::wait_read, [this, alive = alive_, process = process_](const os::ErrorCode& error) {
+    if (!error && *alive && process == process_) on_messages();
+  });
+}
+
+void LlamacppBackend::on_messages() {
+  const auto process = process_;
+  for (size_t i = 0; i < kMessagesPerWakeUp; ++i) {
+    const auto received = os::receive_packet(process->channel.native_handle(), packet_);
+    if (!received) {
+      log::error("engine", "{}", received.error().message);
+      return process->child.kill();
+    }
+    if (*received == os::PacketState::kClosed) return;  // its end comes through the pidfd
+    if (*received == os::PacketState::kWouldBlock) break;
+    const auto message = engine_wire::decode_from_engine(packet_.bytes);
+    if (!message) {
+      log::error("engine", "{}", message.error().message);
+      return process->child.kill();
+    }
+    std::visit([this](const auto& held) { on(held); }, *message);
+    if (process != process_) return;
+  }
+  wait_for_messages();
+}
+
+void LlamacppBackend::wait_for_errors() {
+  process_->errors.async_wait(os::asio::posix::stream_descriptor::wait_read, [this, alive = alive_, process = process_](const os::ErrorCode& error) {
+    if (error || !*alive || process != process_) return;
+    std::array<char, 4096> buffer;
+    const ssize_t n = ::read(process->errors.native_handle(), buffer.data(), buffer.size());
+    if (n <= 0) return;
+    process->partial_line.append(buffer.data(), static_cast<size_t>(n));
+    for (size_t end; (end = process->partial_line.find('\n')) != std::string::npos;) {
+      const std::string line = to_valid_utf8(process->partial_line.substr(0, end));
+      process->partial_line.erase(0, end + 1);
+      if (!line.empty()) {
+        process->last_error_line = line;
+        log::warn("engine", "{}", line);
+      }
+    }
+    if (process->partial_line.size() > 16 * 1024) process->partial_line.clear();
+    wait_for_errors();
+  });
+}
+
+void LlamacppBackend::wait_for_end() {
+  process_->ended.async_wait(os::asio::posix::stream_descriptor::wait_read, [this, alive = alive_, process = process_](const os::ErrorCode& error) {
+    if (!error && *alive && process == process_) on_engine_ended();
+  });
+}
+
+void LlamacppBackend::on(const engine_wire::Variant& message) {
+  process_->variant = message.name;
+  log::info("engine", "process {} tries CPU variant {}", process_->child.pid(), message.name);
+}
+
+void LlamacppBackend::on(const engine_wire::Proven&) {
+  process_->proven = true;
+  good_variant_ = process_->variant;
+  maybe_load();
+}
+
+void LlamacppBackend::on(const engine_wire::Loading& message) {
+  publish_phase("mmap", {{"path", options_.model_path}, {"progress", uint64_t{message.percent}}});
+}
+
+void LlamacppBackend::on(const engine_wire::Loaded& message) {
+  log::info("engine", "{} is loaded: n_ctx {}, {} sequences, {} KV cells, {} threads, CPU variant {}", message.model_name, message.n_ctx,
+            message.sequences, message.kv_cells, options_.threads, process_->variant);
+  if (message.n_ctx > message.n_ctx_train) {
+    log::warn("engine", "n_ctx {} is beyond the {} tokens that the model was trained with: long answers may be poor", message.n_ctx,
+              message.n_ctx_train);
+  }
+  if (options_.n_ctx == 0) publish_phase("kv_cache", {{"n_ctx", uint64_t{message.n_ctx}}});
+  state_ = State::kRunning;
+  for (auto& [id, request] : requests_) send_prepare(id, request);
+  if (loaded_once_) {
+    bus_.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
+  }
+  loaded_once_ = true;
+  if (on_loaded_) std::exchange(on_loaded_, nullptr)({});
+}
+
+void LlamacppBackend::on(const engine_wire::Failed& message) { process_->failure = message.message; }
+
+void LlamacppBackend::on(const engine_wire::Prepared& message) {
+  const auto at = requests_.find(message.id);
+  if (at == requests_.end() || at->second.prepared) return;
+  at->second.prepared = true;
+  const auto sink = at->second.sink;
+  if (!at->second.cancelled) sink->prepared(Usage{message.prompt_tokens, 0, 0});
+}
+
+void LlamacppBackend::on(const engine_wire::Refused& message) {
+  const auto at = requests_.find(message.id);
+  if (at == requests_.end()) return;
+  const auto sink = at->second.sink;
+  const bool cancelled = at->second.cancelled;
+  end_request(message.id);
+  if (cancelled) {
+    sink->removed();
+  } else {
+    sink->failed(Error{message.code, message.message});
+  }
+}
+
+void LlamacppBackend::on(const engine_wire::Step& message) {
+  deaths_without_token_ = 0;
+  for (const auto& entry : message.entries) {
+    const auto at = requests_.find(entry.id);
+    if (at == requests_.end()) continue;
+    Request& request = at->second;
+    if (entry.started) request.started = true;
+    const auto sink = request.sink;
+    if (entry.stop_reason == StopReason::kError) {
+      const bool cancelled = request.cancelled;
+      end_request(entry.id);
+      if (!cancelled) sink->failed(Error{Code::kInternal, entry.text});
+      if (cancelled) sink->removed();
+      continue;
+    }
+    if (!entry.text.empty() && !request.cancelled) sink->text(entry.text, entry.tokens);
+    if (!entry.stop_reason) continue;
+    const auto again = requests_.find(entry.id);  // the sink may have cancelled it
+    const bool cancelled = again == requests_.end() || again->second.cancelled;
+    end_request(entry.id);
+    if (cancelled) {
+      sink->removed();
+    } else {
+      sink->done(Completion{*entry.stop_reason, entry.usage});
+    }
+  }
+}
+
+void LlamacppBackend::on(const engine_wire::Removed& message) {
+  const auto at = requests_.find(message.id);
+  if (at == requests_.end()) return;  // had ended before the cancel arrived
+  const auto sink = at->second.sink;
+  end_request(message.id);
+  sink->removed();
+}
+
+void LlamacppBackend::end_request(uint64_t id) { requests_.erase(id); }
+
+std::unique_ptr<Generation> LlamacppBackend::prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) {
+  const uint64_t id = next_id_++;
+  Request& entry = requests_[id];
+  entry.request = std::move(request);
+  entry.sink = std::move(sink);
+  if (state_ == State::kRunning) send_prepare(id, entry);  // else when the next engine is loaded
+  return std::make_unique<Handle>(*this, id);
+}
+
+void LlamacppBackend::send_prepare(uint64_t id, Request& request) {
+  request.sent = true;
+  engine_wire::Prepare message{.id = id, .request = {}};
+  message.request = *request.request;
+  send(message);
+  if (request.wanted) send(engine_wire::Start{id});
+}
+
+void LlamacppBackend::on_engine_ended() {
+  const auto process = process_;
+  on_messages();  // what it had said before
+  process_ = nullptr;
+  std::string how = process->child.reap();
+  if (!process->failure.empty()) how = process->failure;
+  if (!process->proven && !process->variant.empty()) {
+    // The machine traps what the CPU announces (AMX under some hypervisors): this variant is not trusted, the next one is tried.
+    log::warn("engine", "CPU variant {} does not run on this machine ({}): skipped", process->variant, how);
+    bad_variants_.insert(process->variant);
+    if (auto started = start_engine(); started) return;
+  }
+  drop_running_requests();
+  if (!loaded_once_) {
+    state_ = State::kFailed;
+    if (!process->last_error_line.empty() && process->failure.empty()) how += " (" + process->last_error_line + ")";
+    if (on_loaded_) std::exchange(on_loaded_, nullptr)(fail(Code::kInternal, "model " + options_.model_path + ": " + how));
+    return;
+  }
+  log::error("engine", "process {} ended: {}", process->child.pid(), how);
+  restart_or_fail(how);
+}
+
+// Streams that have begun end here; requests that wait stay and go to the next engine.
+void LlamacppBackend::drop_running_requests() {
+  std::vector<uint64_t> ended;
+  for (auto& [id, request] : requests_) {
+    if (request.started || request.cancelled) {
+      ended.push_back(id);
+    } else {
+      request.sent = false;
+    }
+  }
+  for (const uint64_t id : ended) {
+    const auto sink = requests_[id].sink;
+    const bool cancelled = requests_[id].cancelled;
+    end_request(id);
+    if (cancelled) {
+      sink->removed();
+    } else {
+      sink->failed(Error{Code::kBackendUnavailable, "the engine stopped; a new one is being started"});
+    }
+  }
+}
+
+void LlamacppBackend::restart_or_fail(const std::string& how) {
+  ++deaths_without_token_;
+  if (deaths_without_token_ >= kDeathsBeforeGivingUp) {
+    return fail_for_good("the engine ended " + std::to_string(deaths_without_token_) + " times without serving a token, last: " + how);
+  }
+  state_ = State::kWaitingToRestart;
+  publish_phase("engine", {{"reason", how}});
+  auto wait = std::chrono::milliseconds(0);
+  if (deaths_without_token_ > 1) wait = std::min(kLongestBackOff, kFirstBackOff * (1 << (deaths_without_token_ - 2)));
+  restart_timer_.expires_after(wait);
+  restart_timer_.async_wait([this, alive = alive_](const os::ErrorCode& error) {
+    if (error || !*alive) return;
+    if (auto started = start_engine(); !started) restart_or_fail(started.error().message);
+  });
+}
+
+void LlamacppBackend::fail_for_good(const std::string& reason) {
+  state_ = State::kFailed;
+  log::error("engine", "{}", reason);
+  bus_.publish(StatusEvent{.state = StatusEvent::State::kError, .phase = {}, .reason = reason});
+  auto requests = std::exchange(requests_, {});
+  for (auto& [id, request] : requests) {
+    if (request.cancelled) {
+      request.sink->removed();
+    } else {
+      request.sink->failed(Error{Code::kBackendUnavailable, reason});
+    }
+  }
+}
+
+}  // namespace inferd

@@ -1,0 +1,124 @@
+// The llamacpp backend: speaks with an inferd-engine process that holds the model. Never links llama.cpp. I/O thread.
+// Owns the process: starts it, hands it the verified model file, starts a new one when it dies. Requests that wait survive that;
+// those that run end with kBackendUnavailable.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine_wire/messages.h"
+#include "observe/event_bus.h"
+#include "os/asio.h"
+#include "os/child_process.h"
+#include "os/packet_socket.h"
+
+namespace inferd {
+
+class LlamacppBackend final : public Backend {
+ public:
+  /// Gives the model file's descriptor once its digest has been verified; called once, on the I/O thread.
+  using OpenModel = std::function<void(std::function<void(Result<os::UniqueFd>)>)>;
+
+  struct Options {
+    std::string name = "llamacpp";
+    std::filesystem::path engine_program;
+    std::vector<std::string> engine_arguments;  // for tests
+    std::string model_path;                     // for status events only
+    uint32_t n_ctx = 0;                         // 0: the engine's default
+    uint32_t kv_cells = 0;                      // 0: the engine's default
+    uint32_t sequences = 8;
+    uint32_t threads = 1;
+    OpenModel open_model;
+  };
+
+  LlamacppBackend(os::asio::io_context& io, EventBus& bus, Options options);
+  ~LlamacppBackend() override;
+
+  std::string_view kind() const override { return "llamacpp"; }
+  const std::string& name() const override { return options_.name; }
+  bool ready() const override { return state_ != State::kFailed && loaded_once_; }
+  Capabilities capabilities() const override;
+  size_t active_limit() const override { return options_.sequences; }
+  void load(std::function<void(Status)> on_loaded) override;
+  std::unique_ptr<Generation> prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) override;
+
+ private:
+  enum class State { kIdle, kStarting, kLoading, kRunning, kWaitingToRestart, kFailed };
+  class Handle;
+
+  // One request that the engine knows or will know.
+  struct Request {
+    std::shared_ptr<const GenerateRequest> request;
+    std::shared_ptr<TokenSink> sink;
+    bool sent = false;      // prepare was sent to this engine process
+    bool prepared = false;  // the sink was told
+    bool wanted = false;    // start() was called
+    bool started = false;   // the engine gave it a sequence
+    bool cancelled = false;
+  };
+  // What belongs to one engine process; replaced as a whole.
+  struct Process {
+    os::ChildProcess child;
+    os::asio::posix::stream_descriptor channel, ended, errors;
+    std::deque<std::string> outgoing;
+    bool sending = false;
+    std::string variant;
+    bool proven = false;
+    std::string last_error_line, partial_line;
+    std::string failure;  // of `failed`
+    Process(os::asio::io_context& io, os::ChildProcess child, os::UniqueFd channel, os::UniqueFd ended, os::UniqueFd errors);
+  };
+
+  Status start_engine();
+  void maybe_load();
+  void send(const engine_wire::ToEngine& message, int descriptor = -1);
+  void send_outgoing();
+  void wait_for_messages();
+  void wait_for_end();
+  void wait_for_errors();
+  void on_messages();
+  void on_engine_ended();
+  void restart_or_fail(const std::string& how);
+  void fail_for_good(const std::string& reason);
+  void publish_phase(const std::string& phase, std::map<std::string, Phase::Value> fields);
+  void send_prepare(uint64_t id, Request& request);
+  void end_request(uint64_t id);
+  void drop_running_requests();
+
+  void on(const engine_wire::Variant& message);
+  void on(const engine_wire::Proven& message);
+  void on(const engine_wire::Loading& message);
+  void on(const engine_wire::Loaded& message);
+  void on(const engine_wire::Prepared& message);
+  void on(const engine_wire::Refused& message);
+  void on(const engine_wire::Step& message);
+  void on(const engine_wire::Removed& message);
+  void on(const engine_wire::Failed& message);
+
+  os::asio::io_context& io_;
+  EventBus& bus_;
+  Options options_;
+  State state_ = State::kIdle;
+  bool loaded_once_ = false;
+  std::function<void(Status)> on_loaded_;
+  std::shared_ptr<Process> process_;
+  os::UniqueFd model_;                    // verified
+  std::set<std::string> bad_variants_;    // an engine died while it proved them
+  std::string good_variant_;              // proven in this daemon's life
+  std::map<uint64_t, Request> requests_;
+  uint64_t next_id_ = 1;
+  os::asio::steady_timer restart_timer_;
+  int deaths_without_token_ = 0;
+  os::Packet packet_;                     // reused for every message
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace inferd

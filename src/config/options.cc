@@ -1,0 +1,167 @@
+#include "config/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cctype>
+#include <cstdlib>
+
+namespace inferd {
+namespace {
+
+// Collects options with their environment variables. CLI11's own envname() knows no empty values and takes "1" for a flag.
+class Table {
+ public:
+  explicit Table(CLI::App& app) : app_(app) {}
+
+  template <class T>
+  CLI::Option* add(const std::string& name, T& into, const std::string& help, const char* variable = nullptr) {
+    CLI::Option* option = app_.add_option("--" + name, into, help);
+    remember(option, name, variable);
+    return option;
+  }
+  CLI::Option* add_flag(const std::string& name, bool& into, const std::string& help) {
+    CLI::Option* option = app_.add_flag("--" + name, into, help);
+    remember(option, name, nullptr);
+    flags_.push_back(option);
+    return option;
+  }
+
+  // Puts every variable that is set and whose option is not on the command line in front of the arguments.
+  Status add_environment(std::vector<std::string>& arguments) const {
+    for (const auto& [option, variable] : variables_) {
+      const char* value = std::getenv(variable.c_str());
+      const std::string name = option->get_name();
+      if (value == nullptr || std::ranges::find(arguments, name) != arguments.end()) continue;
+      if (std::ranges::find(flags_, option) != flags_.end()) {
+        if (std::string_view(value) == "true") {
+          arguments.push_back(name);
+        } else if (std::string_view(value) != "false") {
+          return fail(Code::kUsage, variable + ": \"" + value + "\" is neither true nor false");
+        }
+        continue;
+      }
+      arguments.push_back(name);
+      arguments.emplace_back(value);
+    }
+    return {};
+  }
+
+ private:
+  void remember(CLI::Option* option, const std::string& name, const char* variable) {
+    std::string text = variable != nullptr ? variable : "INFERD_" + name;
+    std::ranges::transform(text, text.begin(), [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
+    if (option->get_group().empty()) return;
+    option->description(option->get_description() + " [env " + text + "]");
+    variables_.emplace_back(option, text);
+  }
+
+  CLI::App& app_;
+  std::vector<std::pair<CLI::Option*, std::string>> variables_;
+  std::vector<CLI::Option*> flags_;
+};
+
+// "--opt=VALUE" becomes two arguments, so that an empty VALUE stays one. A negative number keeps its "=".
+std::vector<std::string> split_arguments(int argc, const char* const* argv) {
+  std::vector<std::string> out;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const size_t equals = argument.find('=');
+    const bool negative = equals != std::string::npos && equals + 1 < argument.size() && argument[equals + 1] == '-';
+    if (!argument.starts_with("--") || equals == std::string::npos || negative) {
+      out.push_back(argument);
+      continue;
+    }
+    out.push_back(argument.substr(0, equals));
+    out.push_back(argument.substr(equals + 1));
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) {
+  DaemonOptions o;
+  CLI::App app("Owns the language models of this machine and answers on private sockets.", "inferd-daemon");
+  app.set_version_flag("-V,--version", std::string("inferd-daemon ") + INFERD_VERSION);
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.allow_extras(false);
+  Table table(app);
+  const auto not_empty = [](const std::string& value) { return value.empty() ? std::string("the path is empty") : std::string(); };
+  std::map<CLI::Option*, std::string> later;  // parsed, and a start error in this build
+
+  table.add("backend", o.backend, "mock, llamacpp, openai-compat or bedrock-invoke (default: mock, with a warning)")
+      ->check(CLI::IsMember({"mock", "llamacpp", "openai-compat", "bedrock-invoke"}));
+  table.add("lock", o.lock, "Single-instance lock file (default: <runtime dir>/inferd.lock)")->check(not_empty);
+  auto* tcp = table.add("tcp", o.tcp, "Serve v1 on IP:PORT");
+  auto* uds = table.add("uds", o.uds, "Serve v1 on this Unix socket (default: <runtime dir>/infer.sock)")->check(not_empty);
+  auto* pipe = table.add("pipe", o.pipe, "Serve v1 on a named pipe (Windows only)");
+  tcp->excludes(uds)->excludes(pipe);
+  uds->excludes(pipe);
+  table.add("group", o.group, "Group that may use the inference sockets");
+  table.add("active-permits", o.active_permits, "Requests that each backend runs at once (default: llamacpp 8, mock 1)");
+  table.add("queue-depth", o.queue_depth, "Requests that may wait (default 10)");
+  table.add("ready-timeout-secs", o.ready_timeout_secs, "Give up when loading makes no progress for so long (default 30)");
+  table.add("drain-timeout-secs", o.drain_timeout_secs, "Time for running and waiting requests after SIGTERM (default 30)");
+  table.add("write-timeout-secs", o.write_timeout_secs, "Close a client that reads nothing for so long (default 60)");
+  table.add("max-buffered-bytes", o.max_buffered_bytes, "Unfinished input held over all connections (default 536870912)");
+  table.add("model-path", o.model_path, "GGUF file (llamacpp)")->check(not_empty);
+  table.add("model-sha256", o.model_sha256, "Its SHA-256, 64 hex digits; required with --model-path");
+  table.add("n-ctx", o.n_ctx, "Tokens of one request, prompt plus answer (default 8192, or the model's own if that is less)");
+  table.add("n-gpu-layers", o.n_gpu_layers, "Layers on a GPU (default 0; this build has no GPU support)");
+  table.add("kv-cells", o.kv_cells, "Tokens held over all requests (default max(n_ctx, min(permits * n_ctx, 16384)))");
+  table.add("threads", o.threads, "Threads of the engine (default: the CPUs that this process may use)");
+  table.add("api-key", o.api_key, "Key that TCP clients must send first")->group("Keys");
+  std::string text;
+  uint64_t seconds = 300;
+  for (const char* name : {"openai-base-url", "openai-api-key", "openai-model", "bedrock-region", "bedrock-model-id", "bedrock-endpoint"}) {
+    later[table.add(name, text, "Not in this build")] = name;
+  }
+  for (const char* name : {"openai-timeout-secs", "bedrock-timeout-secs"}) later[table.add(name, seconds, "Not in this build")] = name;
+  // Its variable is AWS's own and may be set for other programs: only the option itself is an error.
+  auto* bearer = app.add_option("--bedrock-bearer-token", text, "Not in this build");
+  later[bearer] = "bedrock-bearer-token";
+  table.add("config", o.config, "Configuration file (not in this build)")->check(not_empty);
+  table.add("admin-addr", o.admin_addr, "Admin socket (default: <runtime dir>/admin.sock)")->check(not_empty);
+  auto* v2 = table.add_flag("v2", o.v2, "Serve the v2 surface (not in this build)");
+  auto* v2_addr = table.add("v2-addr", text, "Not in this build")->check(not_empty);
+  auto* v2_tcp = table.add("v2-tcp", text, "Not in this build")->excludes(v2_addr);
+  auto* embed = table.add_flag("embed", o.embed, "Serve the embed surface (not in this build)");
+  auto* embed_addr = table.add("embed-addr", text, "Not in this build")->check(not_empty);
+  auto* embed_tcp = table.add("embed-tcp", text, "Not in this build")->excludes(embed_addr);
+  for (auto* option : {v2, v2_addr, v2_tcp, embed, embed_addr, embed_tcp}) later[option] = option->get_name().substr(2);
+
+  const auto hidden = [](CLI::Option* option) { option->group(""); };
+  std::string tape;
+  hidden(app.add_option("--engine", o.engine));
+  hidden(app.add_option("--mock-tape", tape));
+  hidden(app.add_option("--mock-delay-ms", o.mock_delay_ms));
+  hidden(app.add_option("--mock-fault", o.mock_fault));
+  hidden(app.add_option("--engine-argument", o.engine_arguments)->allow_extra_args(false));
+
+  std::vector<std::string> arguments = split_arguments(argc, argv);
+  if (auto added = table.add_environment(arguments); !added) return std::unexpected(added.error());
+  std::ranges::reverse(arguments);  // CLI11 takes them from the back
+  try {
+    app.parse(arguments);
+  } catch (const CLI::CallForHelp&) {
+    return ParsedCommandLine{std::nullopt, app.help()};
+  } catch (const CLI::CallForVersion&) {
+    return ParsedCommandLine{std::nullopt, app.version() + "\n"};
+  } catch (const CLI::ParseError& error) {
+    return fail(Code::kUsage, error.what());
+  }
+  for (const auto& [option, name] : later) {
+    if (option->count() > 0) o.not_in_this_build.push_back("--" + name);
+  }
+  std::ranges::sort(o.not_in_this_build);
+  if (!tape.empty()) {
+    boost::system::error_code error;
+    auto pieces = boost::json::try_value_to<std::vector<std::string>>(boost::json::parse(tape, error));
+    if (error || !pieces) return fail(Code::kUsage, "--mock-tape: expected a JSON array of strings");
+    o.mock_tape = std::move(*pieces);
+  }
+  return ParsedCommandLine{std::move(o), {}};
+}
+
+}  // namespace inferd

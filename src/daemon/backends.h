@@ -1,0 +1,25 @@
+// Builds the backends that the options ask for. I/O thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+#include "config/options.h"
+#include "observe/event_bus.h"
+#include "os/asio.h"
+#include "os/worker_pool.h"
+
+namespace inferd {
+
+struct BackendContext {
+  os::asio::io_context& io;
+  EventBus& bus;
+  os::WorkerPool& pool;
+  std::shared_ptr<const std::atomic<bool>> stopping;  // hashing on the pool ends when it becomes true
+};
+
+Result<std::vector<std::unique_ptr<Backend>>> make_backends(const DaemonOptions& options, BackendContext context);
+
+}  // namespace inferd

@@ -1,0 +1,100 @@
+// The messages between the daemon and an engine process, and their bytes. Plain data, pure functions; any thread.
+// One packet (os/packet_socket) is one message:
+//
+//   u8 type, then the fields in the order in which they stand below; integers little-endian; text = u32 length + bytes;
+//   list = u32 count + elements; bool = u8; optional = u8 present + value
+//
+// The life of a request: prepare -> prepared | refused; start -> step ...; cancel -> removed. `started` in the first step entry says
+// that it holds a sequence. A death of the process is the end of the socket.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/error.h"
+#include "request/generate.h"
+
+namespace inferd::engine_wire {
+
+// ---- daemon to engine ----
+
+/// The model file's descriptor comes along with the packet.
+struct Load {
+  uint32_t n_ctx = 0;      // limit of one request, prompt plus answer, in tokens; 0: 8192 or the model's own, whichever is less
+  uint32_t sequences = 1;  // running at once
+  uint32_t kv_cells = 0;   // size of the pool in tokens; 0: max(n_ctx, min(sequences * n_ctx, 16384))
+  uint32_t threads = 1;
+};
+/// Render, tokenise, check. The id is the daemon's, unique in this process.
+struct Prepare {
+  uint64_t id = 0;
+  GenerateRequest request;  // without its own id, stream, priority, local_only: these are the daemon's business
+};
+struct Start {
+  uint64_t id = 0;
+};
+struct Cancel {
+  uint64_t id = 0;
+};
+
+// ---- engine to daemon ----
+
+/// The CPU variant is loaded and about to be proven; a death before `proven` condemns it.
+struct Variant {
+  std::string name;
+};
+struct Proven {};
+struct Loading {
+  uint32_t percent = 0;
+};
+struct Loaded {
+  std::string model_name;  // general.name of the file
+  uint32_t n_ctx = 0;
+  uint32_t sequences = 0;
+  uint32_t kv_cells = 0;
+  uint32_t n_ctx_train = 0;
+};
+struct Prepared {
+  uint64_t id = 0;
+  uint32_t prompt_tokens = 0;
+};
+struct Refused {
+  uint64_t id = 0;
+  Code code = Code::kInvalidRequest;
+  std::string message;
+};
+/// Everything that one step produced.
+struct Step {
+  struct Entry {
+    uint64_t id = 0;
+    uint32_t tokens = 0;                     // generated in this step
+    std::string text;                        // whole characters; may be empty
+    bool started = false;                    // holds a sequence from now on
+    std::optional<StopReason> stop_reason;   // ended: nothing follows; kError with a message in `text`
+    Usage usage;                             // with stop_reason
+  };
+  std::vector<Entry> entries;
+};
+/// The answer to cancel, always: no sequence, no cell and no queue entry of the request is left.
+struct Removed {
+  uint64_t id = 0;
+};
+/// Loading failed; the process ends.
+struct Failed {
+  std::string message;
+};
+
+using ToEngine = std::variant<Load, Prepare, Start, Cancel>;
+using FromEngine = std::variant<Variant, Proven, Loading, Loaded, Prepared, Refused, Step, Removed, Failed>;
+
+std::string encode(const ToEngine& message);
+std::string encode(const FromEngine& message);
+/// Errors: unknown type, short or overlong fields, values out of range (kInternal: the other side is ours).
+Result<ToEngine> decode_to_engine(std::string_view bytes);
+Result<FromEngine> decode_from_engine(std::string_view bytes);
+
+}  // namespace inferd::engine_wire

@@ -1,0 +1,87 @@
+#include "engine_wire/messages.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace inferd::engine_wire {
+namespace {
+
+// Reading back what was written gives the same bytes again: with every field set, that means every field arrived.
+void expect_round_trip(const ToEngine& message) {
+  const std::string bytes = encode(message);
+  const auto read = decode_to_engine(bytes);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->index(), message.index());
+  EXPECT_EQ(encode(*read), bytes);
+}
+void expect_round_trip(const FromEngine& message) {
+  const std::string bytes = encode(message);
+  const auto read = decode_from_engine(bytes);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->index(), message.index());
+  EXPECT_EQ(encode(*read), bytes);
+}
+
+Prepare full_prepare() {
+  Prepare prepare{.id = 7, .request = {}};
+  prepare.request.messages = {{Role::kSystem, "be brief"}, {Role::kUser, std::string("a\0b", 3)}, {Role::kAssistant, ""}};
+  prepare.request.sampling = {0.25, 0.5, 40, 9};
+  prepare.request.max_tokens = 3;
+  prepare.request.grammar = "root ::= \"a\"";
+  prepare.request.stop = {"x", "yz"};
+  return prepare;
+}
+
+Step full_step() {
+  return Step{{{1, 2, "héllo", true, std::nullopt, {}}, {3, 1, "", false, StopReason::kLength, {10, 11, 4}}}};
+}
+
+TEST(EngineMessages, EveryMessageIsReadBackAsItWasWritten) {
+  expect_round_trip(ToEngine(Load{8192, 8, 16384, 2}));
+  expect_round_trip(ToEngine(full_prepare()));
+  expect_round_trip(ToEngine(Start{5}));
+  expect_round_trip(ToEngine(Cancel{6}));
+  expect_round_trip(FromEngine(Variant{"zen4"}));
+  expect_round_trip(FromEngine(Proven{}));
+  expect_round_trip(FromEngine(Loading{55}));
+  expect_round_trip(FromEngine(Loaded{"SmolLM2", 8192, 8, 16384, 2048}));
+  expect_round_trip(FromEngine(Prepared{1, 2}));
+  expect_round_trip(FromEngine(Refused{1, Code::kInvalidRequest, "prompt has 9 tokens"}));
+  expect_round_trip(FromEngine(full_step()));
+  expect_round_trip(FromEngine(Removed{8}));
+  expect_round_trip(FromEngine(Failed{"no"}));
+}
+
+TEST(EngineMessages, AFieldKeepsItsValue) {
+  const auto read = decode_to_engine(encode(ToEngine(full_prepare())));
+  ASSERT_TRUE(read);
+  const auto& request = std::get<Prepare>(*read).request;
+  EXPECT_EQ(request.messages[1].content, std::string("a\0b", 3));
+  EXPECT_EQ(request.sampling.seed, 9u);
+  EXPECT_EQ(request.stop, (std::vector<std::string>{"x", "yz"}));
+}
+
+TEST(EngineMessages, ACutMessageIsAnErrorAtEveryLength) {
+  for (const std::string& bytes : {encode(FromEngine(full_step())), encode(FromEngine(Refused{1, Code::kInternal, "why"}))}) {
+    for (size_t length = 0; length < bytes.size(); ++length) EXPECT_FALSE(decode_from_engine(bytes.substr(0, length))) << length;
+    EXPECT_FALSE(decode_from_engine(bytes + "x"));
+  }
+  const std::string prepare = encode(ToEngine(full_prepare()));
+  for (size_t length = 0; length < prepare.size(); ++length) EXPECT_FALSE(decode_to_engine(prepare.substr(0, length))) << length;
+}
+
+TEST(EngineMessages, RandomBytesNeverCrash) {
+  std::mt19937 random(1);
+  int read = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bytes(random() % 64, '\0');
+    for (char& c : bytes) c = static_cast<char>(random() % 8 == 0 ? random() : random() % 4);
+    read += decode_from_engine(bytes).has_value();
+    read += decode_to_engine(bytes).has_value();
+  }
+  EXPECT_LT(read, 40'000);
+}
+
+}  // namespace
+}  // namespace inferd::engine_wire

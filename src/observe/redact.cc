@@ -1,0 +1,49 @@
+#include "observe/redact.h"
+
+#include <re2/re2.h>
+
+namespace inferd {
+namespace {
+
+struct RuleText {
+  const char* pattern;
+  const char* marker;
+};
+
+// The closing quote of a JSON key may stand between keyword and separator: the gap that spec 06 §10 item 8 lists, and the same for
+// keys with further hyphens after "sk-".
+constexpr RuleText kRules[] = {
+    {R"re((?i)\bauthorization\\?"?\s*[:=]\s*\\?"?\s*(?:bearer|basic|token)\s+[A-Za-z0-9._\-+/=]{8,})re", "[REDACTED:auth-header]"},
+    {R"re((?i)\b(?:password|passwd|pwd|api[_-]?key|secret|token)\\?"?\s*[:=]\s*\\?"?[^\s",&}\\]{4,})re", "[REDACTED:secret-kv]"},
+    {R"re(\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\b)re", "[REDACTED:jwt]"},
+    {R"re(\bsk-(?:[A-Za-z0-9_]+-)*[A-Za-z0-9_]{16,}\b)re", "[REDACTED:api-key]"},
+    {R"re(\bxox[baps]-[A-Za-z0-9-]{10,})re", "[REDACTED:api-key]"},
+    {R"re(\bgh[posu]_[A-Za-z0-9]{20,})re", "[REDACTED:api-key]"},
+    {R"re(\bpat-[A-Za-z0-9]{16,})re", "[REDACTED:api-key]"},
+    {R"re(\bthingspat_[A-Za-z0-9]{16,})re", "[REDACTED:api-key]"},
+    {R"re(\bAKIA[0-9A-Z]{16})re", "[REDACTED:aws-access]"},
+    {R"re(\bASIA[0-9A-Z]{16})re", "[REDACTED:aws-session]"},
+};
+
+}  // namespace
+
+Redactor::Redactor() {
+  RE2::Options options;
+  options.set_max_mem(1 << 20);
+  std::string all;
+  for (const RuleText& rule : kRules) {
+    rules_.push_back({std::make_unique<RE2>(rule.pattern, options), rule.marker});
+    all += (all.empty() ? "(?:" : "|(?:") + std::string(rule.pattern) + ")";
+  }
+  any_ = std::make_unique<RE2>(all, options);
+}
+
+Redactor::~Redactor() = default;
+
+bool Redactor::redact(std::string& line) const {
+  if (!RE2::PartialMatch(line, *any_)) return false;
+  for (const Rule& rule : rules_) RE2::GlobalReplace(&line, *rule.pattern, rule.marker);
+  return true;
+}
+
+}  // namespace inferd

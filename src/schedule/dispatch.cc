@@ -1,0 +1,101 @@
+#include "schedule/dispatch.h"
+
+#include <utility>
+
+namespace inferd {
+
+void Scheduler::set_limits() {
+  for (const auto& entry : router_.entries()) admission_.set_limit(&entry, entry.backend->active_limit());
+}
+
+void Dispatch::try_entry(size_t from) {
+  const auto now = std::chrono::steady_clock::now();
+  entry_ = scheduler_.router_.pick(now, from);
+  if (entry_ == nullptr) {
+    stage_ = Stage::kEnded;
+    return outcome_->failed(Error{Code::kBackendUnavailable, "no backend available"});
+  }
+  if (auto entered = scheduler_.admission_.enter(entry_, request_->priority, *this); !entered) {
+    stage_ = Stage::kEnded;
+    return outcome_->failed(entered.error());
+  }
+  stage_ = Stage::kQueued;
+  entry_->breaker.sent(now);
+  const auto self = shared_from_this();  // prepare() may end us
+  auto generation = entry_->backend->prepare(request_, self);
+  if (stage_ == Stage::kEnded || generation_) return;  // failed inside prepare(), perhaps on to the next entry
+  generation_ = std::move(generation);
+  start_if_possible();
+}
+
+void Dispatch::prepared(const Usage& planned) {
+  if (stage_ != Stage::kQueued) return;
+  usage_ = planned;
+  stage_ = Stage::kPrepared;
+  if (generation_) start_if_possible();  // else still inside prepare()
+}
+
+void Dispatch::start_if_possible() {
+  if (stage_ != Stage::kPrepared || !running() || !generation_ || outcome_ == nullptr) return;
+  stage_ = Stage::kRunning;
+  const auto self = shared_from_this();
+  generation_->start();
+}
+
+void Dispatch::text(std::string_view piece, uint32_t tokens) {
+  usage_.completion_tokens += tokens;
+  text_sent_ = true;
+  if (outcome_ != nullptr) outcome_->text(piece);
+}
+
+void Dispatch::end(Router::Entry& entry) {
+  const auto self = shared_from_this();
+  stage_ = Stage::kEnded;
+  if (outcome_ == nullptr && on_removed_) std::exchange(on_removed_, nullptr)(cancelled_at_, *entry.backend);
+  scheduler_.admission_.leave(*this);
+}
+
+void Dispatch::done(const Completion& completion) {
+  entry_->breaker.succeeded();
+  Outcome* outcome = outcome_;
+  Router::Entry& entry = *entry_;
+  end(entry);
+  if (outcome != nullptr) outcome->done(completion, *entry.backend);
+}
+
+void Dispatch::failed(const Error& error) {
+  Router::Entry& entry = *entry_;
+  const bool callers_fault = error.code == Code::kInvalidRequest;
+  if (callers_fault) {
+    entry.breaker.no_verdict();
+  } else {
+    entry.breaker.failed(std::chrono::steady_clock::now());
+  }
+  Outcome* outcome = outcome_;
+  const auto self = shared_from_this();
+  const Error copy = error;
+  end(entry);
+  if (outcome == nullptr) return;
+  const size_t next = scheduler_.router_.position(&entry) + 1;
+  if (!callers_fault && !text_sent_ && scheduler_.router_.pick(std::chrono::steady_clock::now(), next) != nullptr) {
+    generation_.reset();
+    return try_entry(next);
+  }
+  outcome->failed(copy);
+}
+
+void Dispatch::removed() {
+  entry_->breaker.no_verdict();
+  end(*entry_);
+}
+
+void Dispatch::cancel(OnRemoved on_removed) {
+  if (stage_ == Stage::kEnded || outcome_ == nullptr) return;
+  outcome_ = nullptr;
+  on_removed_ = std::move(on_removed);
+  cancelled_at_ = stage_;
+  const auto self = shared_from_this();
+  generation_->cancel();
+}
+
+}  // namespace inferd

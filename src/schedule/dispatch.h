@@ -1,0 +1,87 @@
+// One request's way through the scheduler: a place, a backend, its preparation while it waits, its start, its end; another backend
+// if the first fails before anything was sent. I/O thread. A Dispatch lives until its backend has let go of it, also when whoever
+// asked is gone, so that a place is free only when the backend's work is.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "backend/backend.h"
+#include "request/caller.h"
+#include "schedule/admission.h"
+#include "schedule/router.h"
+
+namespace inferd {
+
+/// What the session hears. Exactly one of done() and failed() ends it; after cancel() nothing comes.
+class Outcome {
+ public:
+  virtual ~Outcome() = default;
+  virtual void text(std::string_view piece) = 0;
+  virtual void done(const Completion& completion, const Backend& backend) = 0;
+  virtual void failed(const Error& error) = 0;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(size_t waiting_places) : admission_(waiting_places) {}
+
+  Router& router() { return router_; }
+  /// After the router's entries are complete and loaded.
+  void set_limits();
+  size_t waiting() const { return admission_.waiting(); }
+
+ private:
+  friend class Dispatch;
+  Router router_;
+  Admission admission_;
+};
+
+class Dispatch final : public TokenSink, private Admission::Place, public std::enable_shared_from_this<Dispatch> {
+ public:
+  enum class Stage { kQueued, kPrepared, kRunning, kEnded };
+
+  /// `on_removed` is called once after cancel(), when nothing of the request is left: with the stage it had and the backend.
+  using OnRemoved = std::function<void(Stage, const Backend&)>;
+
+  Dispatch(Scheduler& scheduler, std::shared_ptr<const GenerateRequest> request, Outcome& outcome)
+      : scheduler_(scheduler), request_(std::move(request)), outcome_(&outcome) {}
+
+  /// Begins; `outcome` may be called from inside.
+  void submit() { try_entry(0); }
+  Stage stage() const { return stage_; }
+  /// What is known of the usage so far.
+  const Usage& usage() const { return usage_; }
+  /// Null before an entry was found.
+  const Backend* backend() const { return entry_ == nullptr ? nullptr : entry_->backend; }
+
+  /// The outcome is not called any more.
+  void cancel(OnRemoved on_removed);
+
+ private:
+  void try_entry(size_t from);
+  void start_if_possible();
+  void end(Router::Entry& entry);
+
+  void granted() override { start_if_possible(); }  // Place
+  void prepared(const Usage&) override;             // TokenSink
+  void text(std::string_view piece, uint32_t tokens) override;
+  void done(const Completion& completion) override;
+  void failed(const Error& error) override;
+  void removed() override;
+
+  Scheduler& scheduler_;
+  const std::shared_ptr<const GenerateRequest> request_;
+  Outcome* outcome_;  // null after cancel()
+  OnRemoved on_removed_;
+  Stage stage_ = Stage::kQueued;
+  Stage cancelled_at_ = Stage::kQueued;
+  bool text_sent_ = false;
+  Usage usage_;
+  Router::Entry* entry_ = nullptr;
+  std::unique_ptr<Generation> generation_;
+};
+
+}  // namespace inferd

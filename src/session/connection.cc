@@ -1,0 +1,318 @@
+#include "session/connection.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "request/limits.h"
+#include "session/access.h"
+#include "wire/auth_codec.h"
+
+namespace inferd {
+namespace {
+
+constexpr size_t kReadBytes = 64 * 1024;
+constexpr size_t kMaxLingerBytes = 1u << 20;
+constexpr auto kLingerTime = std::chrono::seconds(2);
+
+// One scratch buffer for all connections: only the I/O thread reads, and nothing of it outlives one call.
+char* scratch() {
+  static char buffer[kReadBytes];
+  return buffer;
+}
+
+}  // namespace
+
+Connection::Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session, const std::string* key)
+    : context_(context),
+      stream_(context.io, std::move(fd)),
+      caller_(std::move(caller)),
+      key_(key),
+      session_(make_session(*this, context)),
+      state_(key == nullptr ? State::kReading : State::kAuthenticating) {
+  context_.connections.insert(this);
+}
+
+Connection::~Connection() {
+  const size_t held = input_.size();
+  input_.clear();
+  resize_accounted(held);
+  context_.connections.erase(this);
+  if (context_.draining && context_.on_idle) context_.on_idle();
+}
+
+void Connection::start() {
+  if (!stream_.is_open()) return;  // no memory to watch it: dropped with its owner
+  if (state_ == State::kAuthenticating) {
+    timer_ = std::make_unique<os::asio::steady_timer>(context_.io, std::chrono::seconds(kAuthenticationSeconds));
+    timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
+      if (!error && self->state_ == State::kAuthenticating) {
+        log_auth_rejected(self->context_.log, self->caller_);
+        self->close();
+      }
+    });
+  }
+  wait_hang_up();
+  wait_readable();
+}
+
+void Connection::wait_readable() {
+  if (reading_ || state_ == State::kBusy || state_ == State::kClosed || (end_of_file_ && state_ != State::kLingering)) return;
+  reading_ = true;
+  stream_.async_readable([self = shared_from_this()](const os::ErrorCode& error) {
+    self->reading_ = false;
+    if (!error) self->on_readable();
+  });
+}
+
+void Connection::wait_hang_up() {
+  stream_.async_hang_up([self = shared_from_this()](const os::ErrorCode& error) {
+    if (error || self->state_ == State::kClosed) return;
+    if (self->stream_.hung_up()) return self->hang_up();
+    self->wait_hang_up();
+  });
+}
+
+void Connection::on_readable() {
+  if (state_ == State::kClosed || state_ == State::kBusy) return;
+  const auto result = stream_.read({scratch(), kReadBytes});
+  switch (result.state) {
+    case os::Stream::ReadState::kWouldBlock:
+      return wait_readable();
+    case os::Stream::ReadState::kBroken:
+      return hang_up();
+    case os::Stream::ReadState::kEndOfFile:
+      end_of_file_ = true;
+      if (state_ == State::kLingering) return close();
+      return on_end_of_file();
+    case os::Stream::ReadState::kData:
+      break;
+  }
+  if (state_ == State::kLingering) {
+    lingered_ += result.bytes;
+    if (lingered_ > kMaxLingerBytes) return close();
+    return wait_readable();
+  }
+  process({scratch(), result.bytes});
+}
+
+// `data` is what has just been read. Whole lines are handed over without a copy if nothing is held from before.
+void Connection::process(std::string_view data) {
+  if (!input_.empty()) {
+    hold(data);
+    return process_input();
+  }
+  processing_ = true;
+  size_t at = 0;
+  while (state_ == State::kReading || state_ == State::kAuthenticating) {
+    const size_t end = data.find('\n', at);
+    if (end == std::string_view::npos) break;
+    const std::string_view line = data.substr(at, end - at);
+    at = end + 1;
+    if (!take_line(line)) break;
+  }
+  processing_ = false;
+  if (state_ != State::kClosed && state_ != State::kLingering && at < data.size()) hold(data.substr(at));
+  flush();
+  wait_readable();
+}
+
+void Connection::process_input() {
+  processing_ = true;
+  while (state_ == State::kReading || state_ == State::kAuthenticating) {
+    const size_t end = input_.find('\n', scanned_);
+    if (end == std::string::npos) {
+      scanned_ = input_.size();
+      break;
+    }
+    const size_t held = input_.size();
+    std::string line;
+    if (end + 1 == held) {
+      line = std::move(input_);
+      line.pop_back();
+      input_.clear();
+    } else {
+      line = input_.substr(0, end);
+      input_.erase(0, end + 1);
+    }
+    scanned_ = 0;
+    resize_accounted(held);
+    if (line.size() <= kInlineParseBytes) {
+      if (!take_line(line)) break;
+    } else if (line.size() > kMaxFrameBytes || state_ == State::kAuthenticating) {
+      refuse_too_large();
+    } else {
+      state_ = State::kBusy;
+      session_->on_large_frame(std::move(line));
+    }
+  }
+  processing_ = false;
+  if (state_ == State::kClosed) return;
+  if (end_of_file_ && state_ == State::kReading) return on_end_of_file();
+  if (input_.empty() && input_.capacity() > 0) std::string().swap(input_);
+  flush();
+  wait_readable();
+}
+
+// False when no further line may be taken now.
+bool Connection::take_line(std::string_view line) {
+  if (state_ == State::kAuthenticating) return authenticate(line);
+  state_ = State::kBusy;
+  session_->on_frame(line);
+  return state_ == State::kReading;
+}
+
+bool Connection::authenticate(std::string_view line) {
+  const auto key = line.size() <= kMaxUnauthenticatedBytes ? wire::decode_auth(line) : std::nullopt;
+  if (!key || !equal_in_constant_time(*key, *key_)) {
+    log_auth_rejected(context_.log, caller_);
+    close();
+    return false;
+  }
+  timer_.reset();
+  state_ = State::kReading;
+  return true;
+}
+
+void Connection::on_end_of_file() {
+  if (state_ == State::kAuthenticating) {
+    log_auth_rejected(context_.log, caller_);
+    return close();
+  }
+  if (input_.empty()) {
+    if (state_ == State::kReading) close_after_reply();
+    return;
+  }
+  // The last line may come without its LF.
+  const size_t held = input_.size();
+  input_ += '\n';
+  resize_accounted(held);
+  process_input();
+}
+
+// Keeps unfinished input, within the frame limit and the budget of all connections.
+void Connection::hold(std::string_view rest) {
+  const size_t before = input_.size();
+  input_.append(rest);
+  resize_accounted(before);
+  const size_t limit = state_ == State::kAuthenticating ? kMaxUnauthenticatedBytes : kMaxFrameBytes;
+  // Only a line without its end counts: what follows an LF waits for its turn and is bounded by one read.
+  const size_t unfinished = input_.find('\n', scanned_) == std::string::npos ? input_.size() : 0;
+  if (unfinished > limit) {
+    if (state_ == State::kAuthenticating) {
+      log_auth_rejected(context_.log, caller_);
+      return close();
+    }
+    return refuse_too_large();
+  }
+  if (context_.buffered_bytes > context_.max_buffered_bytes) {
+    const auto largest = std::ranges::max_element(context_.connections, {}, [](const Connection* c) { return c->buffered(); });
+    (*largest)->refuse_too_large();
+  }
+}
+
+void Connection::resize_accounted(size_t before) {
+  context_.buffered_bytes += input_.size();
+  context_.buffered_bytes -= before;
+}
+
+void Connection::refuse_too_large() {
+  if (state_ == State::kClosed || state_ == State::kLingering) return;
+  const size_t held = input_.size();
+  std::string().swap(input_);
+  scanned_ = 0;
+  resize_accounted(held);
+  if (state_ == State::kBusy) session_->on_hang_up();
+  session_->append_too_large(output());
+  close_after_reply();
+}
+
+void Connection::finished() {
+  if (state_ != State::kBusy) return;
+  state_ = State::kReading;
+  if (processing_) return;  // the loop in process() goes on with the next line
+  if (context_.draining && context_.on_idle) context_.on_idle();
+  if (!input_.empty()) return process_input();
+  flush();
+  if (state_ != State::kReading) return;
+  if (end_of_file_) return on_end_of_file();
+  wait_readable();
+}
+
+void Connection::flush() {
+  if (!stream_.is_open() || writing_ || stream_.unsent() == 0) return;
+  if (!stream_.flush()) return hang_up();
+  if (stream_.unsent() > 0) return wait_writable();
+  if (state_ == State::kLingering) linger();
+}
+
+void Connection::flush_soon() {
+  if (processing_ || flush_posted_) return;  // process() flushes at its end
+  flush_posted_ = true;
+  os::asio::post(context_.io, [self = shared_from_this()] {
+    self->flush_posted_ = false;
+    self->flush();
+  });
+}
+
+// The peer takes nothing now. It has the write timeout to take at least something.
+void Connection::wait_writable() {
+  writing_ = true;
+  if (!write_timer_) write_timer_ = std::make_unique<os::asio::steady_timer>(context_.io);
+  write_timer_->expires_after(context_.write_timeout);
+  write_timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
+    if (error || !self->writing_ || self->state_ == State::kClosed) return;
+    log::warn("session", "{}: no progress in reading its answer for {} s: closed", self->caller_.text(),
+              self->context_.write_timeout.count());
+    self->hang_up();
+  });
+  stream_.async_writable([self = shared_from_this()](const os::ErrorCode& error) {
+    self->writing_ = false;
+    if (self->write_timer_) self->write_timer_->cancel();
+    if (!error && self->state_ != State::kClosed) {
+      self->flush();
+      if (self->context_.draining && self->context_.on_idle) self->context_.on_idle();
+    }
+  });
+}
+
+void Connection::close_after_reply() {
+  if (state_ == State::kClosed || state_ == State::kLingering) return;
+  state_ = State::kLingering;
+  if (stream_.unsent() == 0) return linger();
+  flush();
+}
+
+// The reply is with the kernel. If the peer may still be sending, closing now could throw the reply away (a reset on TCP), so what it
+// sends is read and dropped for a moment.
+void Connection::linger() {
+  if (end_of_file_) return close();
+  stream_.shutdown_write();
+  timer_ = std::make_unique<os::asio::steady_timer>(context_.io, kLingerTime);
+  timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
+    if (!error) self->close();
+  });
+  wait_readable();
+}
+
+void Connection::hang_up() {
+  if (state_ == State::kClosed) return;
+  const bool busy = state_ == State::kBusy;
+  close();
+  if (busy) session_->on_hang_up();
+}
+
+void Connection::close() {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  stream_.close();
+  if (timer_) timer_->cancel();
+  if (write_timer_) write_timer_->cancel();
+}
+
+void Connection::drain_deadline() {
+  if (state_ == State::kBusy) session_->on_drain_deadline();
+  flush();
+}
+
+}  // namespace inferd

@@ -1,0 +1,106 @@
+// One accepted connection of an inference surface: authentication, framing of lines, bounded buffers, writing, hang-up, closing.
+// What a line means is the Session's. I/O thread; kept alive by the handlers that wait for its socket.
+//
+//   kAuthenticating --auth frame--> kReading --frame--> kBusy --finished()--> kReading ... --> kLingering --> kClosed
+//
+// While a request runs nothing is read: what the client sends meanwhile waits in the kernel.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "request/caller.h"
+#include "os/stream.h"
+#include "session/context.h"
+
+namespace inferd {
+
+class Connection;
+
+/// The protocol of one surface. Owned by its connection.
+class Session {
+ public:
+  virtual ~Session() = default;
+  /// One line without its LF, at most kInlineParseBytes long. The session answers through the connection and calls
+  /// Connection::finished() when it wants the next one, possibly before it returns.
+  virtual void on_frame(std::string_view line) = 0;
+  /// A longer line: to be parsed on the pool.
+  virtual void on_large_frame(std::string line) = 0;
+  /// The reply to a line beyond kMaxFrameBytes.
+  virtual void append_too_large(std::string& out) = 0;
+  /// The client is gone: stop the work, send nothing.
+  virtual void on_hang_up() = 0;
+  /// The drain time is over: end the request now, with a frame that says so.
+  virtual void on_drain_deadline() = 0;
+};
+
+class Connection final : public std::enable_shared_from_this<Connection> {
+ public:
+  using SessionFactory = std::unique_ptr<Session> (*)(Connection&, SessionContext&);
+
+  /// `key` null: no authentication. Text of the log event of an accepted and a rejected peer depends on the surface.
+  Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session, const std::string* key);
+  ~Connection();
+
+  void start();
+
+  const Caller& caller() const { return caller_; }
+  std::string& output() { return stream_.output(); }
+  /// Sends what output() holds, as far as the peer takes it.
+  void flush();
+  /// The same, but once for all frames that come out of one event.
+  void flush_soon();
+  /// The request has ended: the next line is read.
+  void finished();
+  /// Sends what output() holds, then closes so that the peer gets it.
+  void close_after_reply();
+  void close();
+  bool is_busy() const { return state_ == State::kBusy; }
+  bool has_unsent() const { return stream_.is_open() && stream_.unsent() > 0; }
+  void drain_deadline();
+  /// The daemon ends: closes without a word.
+  void abandon() { hang_up(); }
+
+  size_t buffered() const { return input_.size(); }
+  /// Used when all connections together hold too much: this one held most.
+  void refuse_too_large();
+
+ private:
+  enum class State { kAuthenticating, kReading, kBusy, kLingering, kClosed };
+
+  void wait_readable();
+  void wait_hang_up();
+  void wait_writable();
+  void on_readable();
+  void process(std::string_view data);
+  void process_input();
+  bool take_line(std::string_view line);
+  bool authenticate(std::string_view line);
+  void on_end_of_file();
+  void hold(std::string_view rest);
+  void resize_accounted(size_t before);
+  void linger();
+  void hang_up();
+
+  SessionContext& context_;
+  os::Stream stream_;
+  const Caller caller_;
+  const std::string* key_;
+  std::unique_ptr<Session> session_;
+  State state_;
+  bool end_of_file_ = false;
+  bool reading_ = false;      // a wait for the socket is under way
+  bool processing_ = false;   // inside process(): finished() returns to it
+  bool writing_ = false;      // a wait for room is under way
+  bool flush_posted_ = false;
+  std::string input_;         // an unfinished line, or what came while busy
+  size_t scanned_ = 0;        // bytes of input_ without an LF
+  size_t lingered_ = 0;       // bytes thrown away after the last reply
+  std::unique_ptr<os::asio::steady_timer> timer_;  // authentication, then lingering
+  std::unique_ptr<os::asio::steady_timer> write_timer_;
+  size_t unsent_at_timer_ = 0;
+};
+
+}  // namespace inferd

@@ -1,0 +1,36 @@
+// What every session of a daemon shares: the scheduler, the log, the pool, the limits, and who is connected.
+// Built and owned by daemon/; I/O thread.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "observe/activity_log.h"
+#include "os/asio.h"
+#include "os/worker_pool.h"
+#include "schedule/dispatch.h"
+
+namespace inferd {
+
+class Connection;
+
+struct SessionContext {
+  os::asio::io_context& io;
+  Scheduler& scheduler;
+  ActivityLog& log;
+  os::WorkerPool& pool;
+  uint64_t max_buffered_bytes = 512u << 20;  // unfinished input over all connections
+  std::chrono::seconds write_timeout{60};
+
+  bool draining = false;
+  std::set<Connection*> connections;
+  uint64_t buffered_bytes = 0;               // unfinished input held now, over all connections
+  std::function<void()> on_idle;             // while draining: called when a connection has become idle or is gone
+};
+
+}  // namespace inferd

@@ -1,0 +1,142 @@
+#include "session/v1_session.h"
+
+#include <utility>
+
+#include "os/asio.h"
+#include "request/limits.h"
+
+namespace inferd {
+namespace {
+
+// The names of 06 §7.2, which log readers of the published daemon know.
+std::string_view log_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::kEnd: return "End";
+    case StopReason::kLength: return "Length";
+    case StopReason::kCancelled: return "Cancelled";
+    case StopReason::kError: return "Error";
+  }
+  return "Error";
+}
+
+std::string_view stage_name(Dispatch::Stage stage) {
+  switch (stage) {
+    case Dispatch::Stage::kQueued: return "queued";
+    case Dispatch::Stage::kPrepared: return "prepared";
+    default: return "running";
+  }
+}
+
+int64_t milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+void V1Session::on_frame(std::string_view line) { handle(wire::v1::decode_request(line)); }
+
+void V1Session::on_large_frame(std::string line) {
+  auto text = std::make_shared<std::string>(std::move(line));
+  const auto decode = [this, text, self = connection_.shared_from_this()] {
+    auto decoded = std::make_shared<Decoded>(wire::v1::decode_request(*text));
+    os::asio::post(context_.io, [this, decoded, self] { handle(std::move(*decoded)); });
+  };
+  if (!context_.pool.try_run(decode)) decode();  // the pool is full: this frame costs the I/O thread some milliseconds
+}
+
+void V1Session::handle(Decoded decoded) {
+  if (!connection_.is_busy()) return;  // the client left while its frame was parsed
+  if (auto* failure = std::get_if<wire::v1::DecodeFailure>(&decoded)) {
+    wire::v1::append_error(connection_.output(), failure->id, Code::kInvalidRequest, "decode: " + failure->message);
+    return connection_.close_after_reply();
+  }
+  request_ = std::make_shared<const GenerateRequest>(std::move(std::get<GenerateRequest>(decoded)));
+  arrived_ = std::chrono::steady_clock::now();
+  first_text_ = {};
+  content_.clear();
+  if (auto valid = wire::v1::validate(*request_); !valid) return refuse(valid.error().code, valid.error().message);
+  if (context_.draining) return refuse(Code::kBackendUnavailable, "draining");
+  dispatch_ = std::make_shared<Dispatch>(context_.scheduler, request_, static_cast<Outcome&>(*this));
+  dispatch_->submit();
+}
+
+void V1Session::refuse(Code code, std::string_view message) {
+  wire::v1::append_error(connection_.output(), request_->id, code, message);
+  end_request();
+}
+
+void V1Session::end_request() {
+  request_.reset();
+  dispatch_.reset();
+  if (content_.capacity() > 4096) std::string().swap(content_);
+  connection_.finished();
+}
+
+void V1Session::text(std::string_view piece) {
+  if (content_.empty()) first_text_ = std::chrono::steady_clock::now();
+  content_ += piece;
+  if (request_->stream) {
+    wire::v1::append_token(connection_.output(), request_->id, piece);
+    if (dispatch_) connection_.flush_soon();
+  }
+}
+
+void V1Session::done(const Completion& completion, const Backend& backend) {
+  wire::v1::append_done(connection_.output(), request_->id, content_, completion, backend.kind(), backend.name());
+  const std::string peer = connection_.caller().text();
+  const int64_t first_text_ms = content_.empty() ? -1 : std::chrono::duration_cast<std::chrono::milliseconds>(first_text_ - arrived_).count();
+  context_.log.event(log::Level::kInfo, "request_done",
+                     {{"backend", backend.kind()},
+                      {"cached_prompt_tokens", int64_t{completion.usage.cached_prompt_tokens}},
+                      {"completion_tokens", int64_t{completion.usage.completion_tokens}},
+                      {"duration_ms", milliseconds_since(arrived_)},
+                      {"first_token_ms", first_text_ms},
+                      {"peer", peer},
+                      {"peer_pid", connection_.caller().pid},
+                      {"peer_uid", connection_.caller().uid},
+                      {"prompt_tokens", int64_t{completion.usage.prompt_tokens}},
+                      {"req_id", request_->id},
+                      {"route", backend.name()},
+                      {"stop_reason", log_name(completion.stop_reason)}});
+  end_request();
+}
+
+void V1Session::failed(const Error& error) {
+  const bool mid_stream = !content_.empty();
+  wire::v1::append_error(connection_.output(), request_->id, error.code, error.message);
+  if (mid_stream) {
+    const std::string peer = connection_.caller().text();
+    context_.log.event(log::Level::kWarn, "request_error_mid_stream", {{"peer", peer}, {"req_id", request_->id}});
+  }
+  end_request();
+}
+
+void V1Session::append_too_large(std::string& out) {
+  wire::v1::append_error(out, "", Code::kFrameTooLarge, "frame exceeds " + std::to_string(kMaxFrameBytes) + " byte cap");
+}
+
+void V1Session::on_hang_up() {
+  if (!dispatch_) return;
+  const auto dispatch = std::exchange(dispatch_, nullptr);
+  dispatch->cancel([&log = context_.log, request = std::exchange(request_, nullptr), peer = connection_.caller().text()](
+                       Dispatch::Stage stage, const Backend& backend) {
+    log.event(log::Level::kInfo, "request_cancelled",
+              {{"backend", backend.kind()}, {"peer", peer}, {"req_id", request->id}, {"state", stage_name(stage)}});
+  });
+}
+
+void V1Session::on_drain_deadline() {
+  if (!dispatch_) return;
+  const auto dispatch = std::exchange(dispatch_, nullptr);
+  const bool started = dispatch->stage() == Dispatch::Stage::kRunning;
+  const Usage usage = dispatch->usage();
+  const Backend* backend = dispatch->backend();
+  dispatch->cancel(nullptr);
+  if (started) {
+    done(Completion{StopReason::kCancelled, usage}, *backend);
+  } else {
+    failed(Error{Code::kBackendUnavailable, "draining"});
+  }
+}
+
+}  // namespace inferd

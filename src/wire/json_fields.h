@@ -1,0 +1,47 @@
+// Reads the fields of one JSON object by name with the strictness of spec 01 §2.3: a wrong type, a missing or a doubled field is
+// an error that names the field's path; unknown fields are skipped. Used by every codec.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "wire/json_document.h"
+
+namespace inferd::wire {
+
+class JsonFields {
+ public:
+  /// `path` is where the object stands, for errors: "" or "messages[0]". `known` are its fields' names.
+  static Result<JsonFields> of(JsonValue object, std::string path, std::span<const std::string_view> known);
+
+  /// The member, or nothing. `null` counts as absent for optional scalars.
+  std::optional<JsonValue> find(std::string_view name) const;
+
+  // Each: false after an error was stored in error(); an absent optional field leaves `out` alone.
+  bool text(std::string_view name, std::string& out, bool required);       // null is an error
+  bool number(std::string_view name, double& out);
+  bool unsigned_number(std::string_view name, uint64_t max, std::optional<uint64_t>& out);
+  bool boolean(std::string_view name, bool& out);
+  std::optional<JsonValue> array(std::string_view name, bool required);    // null is an error
+
+  bool ok() const { return !error_; }
+  const Error& error() const { return *error_; }
+  bool wrong(std::string_view name, std::string_view expected);  // stores an error; always false
+  bool missing(std::string_view name);
+  std::string path_of(std::string_view name) const;
+
+ private:
+  explicit JsonFields(std::string path) : path_(std::move(path)) {}
+  static constexpr size_t kMaxKnown = 24;
+  std::string path_;
+  std::span<const std::string_view> known_;
+  std::array<std::optional<JsonValue>, kMaxKnown> values_;
+  std::optional<Error> error_;
+};
+
+}  // namespace inferd::wire
