@@ -17,6 +17,10 @@ class Table {
   template <class T>
   CLI::Option* add(const std::string& name, T& into, const std::string& help, const char* variable = nullptr) {
     CLI::Option* option = app_.add_option("--" + name, into, help);
+    // CLI11 would read "-1" as the largest number.
+    if constexpr (std::is_same_v<T, uint64_t> || std::is_same_v<T, std::optional<uint64_t>> || std::is_same_v<T, std::optional<uint32_t>>) {
+      option->check(CLI::NonNegativeNumber);
+    }
     remember(option, name, variable);
     return option;
   }

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -74,7 +75,7 @@ class Daemon:
     """One process; options that tests use often have parameters, the rest is `args` as on the command line."""
 
     def __init__(self, place: Place, *args: str, tape: list[str] | None = None, delay_ms: int = 0, fault: str = "",
-                 tcp: str = "", env: dict | None = None, nofile: int = 0, uid: int | None = None, umask: int = -1,
+                 tcp: str = "", env: dict | None = None, nofile: tuple[int, int] | None = None, uid: int | None = None, umask: int = -1,
                  v1: Path | None = None, admin: Path | None = None) -> None:
         self.place, self.conns, self.start_events, self.code = place, [], [], None
         self.v1, self.admin_path = v1 or place.v1, admin or place.admin
@@ -87,7 +88,7 @@ class Daemon:
         if tcp:
             self.v1 = (tcp, free_port(tcp))
             command += ["--tcp", f"[{tcp}]:{self.v1[1]}" if ":" in tcp else f"{tcp}:{self.v1[1]}"]
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None
+        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, nofile)) if nofile else None
         who = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
         descriptor, name = tempfile.mkstemp(prefix="out-", dir=place.base)
         self.output_file = Path(name)
@@ -100,6 +101,10 @@ class Daemon:
     def output(self) -> str:
         """What it wrote to stdout and stderr so far."""
         return self.output_file.read_text(errors="replace")
+
+    def told(self, pattern: str) -> re.Match:
+        """Waits for `pattern` (any case) in the output."""
+        return until(lambda: re.search(pattern, self.output, re.I), f"{pattern!r} in the output: {self.output}")
 
     def wait_ready(self) -> None:
         """Returns when admin has said `ready`; keeps the events until then in `start_events`."""

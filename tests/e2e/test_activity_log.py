@@ -214,6 +214,7 @@ def test_the_filter_governs_file_and_stderr(start, place, level, shown):
 def test_no_color_keeps_escape_sequences_off_stderr(start):
     """Spec 05 §1: `NO_COLOR` non-empty."""
     daemon = start()
+    daemon.stop()
     assert daemon.output and "\x1b" not in daemon.output
 
 

@@ -1,5 +1,4 @@
 """v1 over TCP: addresses, the pre-shared key and what happens before it was shown (spec 05 §5 and §6, README 22)."""
-import re
 import socket
 
 import pytest
@@ -20,7 +19,7 @@ def test_without_a_key_a_loopback_address_is_served_and_warned_about(start):
     """D46, D49, README 22."""
     daemon = start(tcp="127.0.0.1", tape=["a", "b"])
     assert [f["type"] for f in daemon.connect().ask()] == ["token", "token", "done"]
-    assert re.search("warn.*key|key.*warn", daemon.output, re.I), daemon.output
+    daemon.told("warn.*key|key.*warn")
 
 
 def test_the_right_key_gets_no_reply_and_opens_the_connection(keyed):
@@ -41,8 +40,8 @@ def test_the_auth_frame_is_json_like_any_other(keyed, line):
 @pytest.mark.parametrize("line", [
     compact({"type": "auth", "key": KEY[:-1] + "x"}), compact({"type": "auth", "key": KEY[:-1]}),
     compact({"type": "auth", "key": KEY + "x"}), compact({"type": "auth", "key": ""}),
-    compact({"type": "auth"}), compact({"key": KEY}), compact({"type": "Auth", "key": KEY}), compact({"type": "auth", "key": 1}),
-    compact({"type": "auth", "key": None}), compact([KEY]), b"garbage", b"", b"\xff\xfe", compact(request()),
+    compact({"type": "auth"}), compact({"key": KEY}), compact({"type": "Auth", "key": KEY}),
+    compact({"type": "auth", "key": 1}), compact({"type": "auth", "key": None}), compact([KEY]), b"garbage", b"", b"\xff\xfe", compact(request()),
     b'{"type":"auth","key":"x","key":' + compact(KEY) + b"}",
 ], ids=["same length", "shorter", "longer", "empty key", "no key", "no type", "other type", "number", "null", "array",
         "no JSON", "empty line", "broken UTF-8", "a request", "two keys"])
@@ -136,8 +135,7 @@ def test_ipv6_loopback_is_served(start):
 def test_the_port_that_port_0_became_is_told(start):
     """D1, spec 05 §5: the actual port is in the log."""
     daemon = start("--tcp", "127.0.0.1:0")
-    [port, *_] = [int(p) for p in re.findall(r"127\.0\.0\.1:(\d+)", daemon.output) if int(p)]
-    daemon.v1 = ("127.0.0.1", port)
+    daemon.v1 = ("127.0.0.1", int(daemon.told(r"127\.0\.0\.1:([1-9]\d*)")[1]))
     assert daemon.connect().text() == "mock-response"
 
 

@@ -227,7 +227,7 @@ def dial_without_waiting(daemon):
 
 def test_without_descriptors_running_streams_go_on_and_accepting_resumes(start):
     """Issue 3, README 14: accept pauses and goes on."""
-    daemon = start("--active-permits", "8", tape=TAPE, delay_ms=5, nofile=64)
+    daemon = start("--active-permits", "8", tape=TAPE, delay_ms=5, nofile=(64, 64))
     for _ in range(2):
         with Witness(daemon):
             crowd = [dial_without_waiting(daemon) for _ in range(200)]
@@ -237,9 +237,16 @@ def test_without_descriptors_running_streams_go_on_and_accepting_resumes(start):
             assert daemon.connect().text() == "".join(TAPE)
 
 
+def test_the_soft_limit_of_descriptors_is_raised_at_start(start):
+    """README 14: 300 connections at once under a soft limit of 64."""
+    daemon = start(tape=TAPE, nofile=(64, 1_000))
+    conns = [daemon.connect().send(GOOD[:-1]) for _ in range(300)]
+    assert [c.send(b"}\n").answer()[-1]["content"] for c in conns] == ["".join(TAPE)] * 300
+
+
 def test_without_descriptors_whoever_waits_in_the_backlog_is_served_later(start):
     """README 14: nobody is turned away, and admin comes back too."""
-    daemon = start(tape=TAPE, nofile=64)
+    daemon = start(tape=TAPE, nofile=(64, 64))
     crowd = [dial_without_waiting(daemon) for _ in range(100)]
     until(lambda: daemon.descriptors() >= 50, "all descriptors are in use")
     late = daemon.connect().send(request(id="late"))

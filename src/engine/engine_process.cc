@@ -1,0 +1,284 @@
+#include "engine/engine_process.h"
+
+#include <fcntl.h>
+#include <llama.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <unordered_map>
+#include <utility>
+
+#include "base/bounded_queue.h"
+#include "engine/chat_prompt.h"
+#include "engine/cpu_variant.h"
+#include "engine/model.h"
+#include "engine/step_loop.h"
+#include "engine_wire/messages.h"
+#include "os/packet_socket.h"
+
+namespace inferd::engine {
+namespace {
+
+namespace wire = engine_wire;
+constexpr size_t kPrepareThreads = 2;
+constexpr size_t kPrepareQueue = 4096;            // the daemon bounds the requests that it sends
+constexpr size_t kPrepareStack = 64u << 20;       // llama.cpp parses grammars and templates recursively
+constexpr uint32_t kDefaultContext = 8192;
+constexpr uint32_t kDefaultCells = 16384;
+
+// Libraries write what they like to standard error, also callers' text (a grammar that cannot be parsed), which must reach no log. So
+// standard output and error go nowhere, and only what we choose is written to the daemon's pipe.
+int g_diagnostics = -1;
+std::atomic<bool> g_serving{false};  // callers' text is in the process
+
+void diagnose(const char* text) {
+  [[maybe_unused]] const ssize_t n = ::write(g_diagnostics, text, std::strlen(text));
+}
+
+void silence_standard_streams() {
+  g_diagnostics = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 4);
+  const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+  ::dup2(nowhere, STDOUT_FILENO);
+  ::dup2(nowhere, STDERR_FILENO);
+  ::close(nowhere);
+}
+
+// While the model is loaded its errors help the operator.
+void loading_log(ggml_log_level level, const char* text, void*) {
+  if (level == GGML_LOG_LEVEL_ERROR && !g_serving) diagnose(text);
+}
+
+// An assertion's file, line and condition: no caller's text.
+void abort_log(const char* text) {
+  diagnose(text);
+  diagnose("\n");
+}
+
+class EngineProcess {
+ public:
+  EngineProcess(const EngineOptions& options, int channel) : options_(options), channel_(channel) {}
+
+  int run() {
+    llama_log_set(&loading_log, nullptr);
+    ggml_set_abort_callback(&abort_log);
+    if (auto proven = prove_variant(); !proven) return fail_start(proven.error().message);
+    auto load = receive_load();
+    if (!load) return 0;  // the daemon has closed the channel
+    if (auto loaded = load_model(*load); !loaded) return fail_start(loaded.error().message);
+    g_serving = true;
+    for (size_t i = 0; i < kPrepareThreads; ++i) start_thread([this] { prepare_requests(); });
+    start_thread([this] { read_messages(); });
+    loop_->run();
+    return 0;
+  }
+
+ private:
+  struct LoadRequest {
+    wire::Load parameters;
+    os::UniqueFd model;
+  };
+
+  void send(const wire::FromEngine& message) {
+    const std::string bytes = wire::encode(message);
+    const std::lock_guard lock(send_mutex_);
+    const auto sent = os::send_packet(channel_, bytes, {});
+    if (!sent || *sent == os::PacketState::kClosed) ::_exit(0);  // nobody is there to serve
+  }
+
+  int fail_start(const std::string& message) {
+    send(wire::Failed{message});
+    return 1;
+  }
+
+  Status prove_variant() {
+    auto variant = load_cpu_variant(options_.variants, options_.skip_variants, options_.variant);
+    if (!variant) return std::unexpected(variant.error());
+    send(wire::Variant{*variant});
+    if (*variant == options_.die_in_variant) ::raise(SIGILL);
+    if (auto proven = prove_cpu_variant(); !proven) return proven;
+    send(wire::Proven{});
+    return {};
+  }
+
+  std::optional<LoadRequest> receive_load() {
+    os::Packet packet;
+    const auto received = os::receive_packet(channel_, packet);
+    if (!received || *received != os::PacketState::kDone || packet.descriptors.empty()) return std::nullopt;
+    auto message = wire::decode_to_engine(packet.bytes);
+    if (!message || !std::holds_alternative<wire::Load>(*message)) return std::nullopt;
+    return LoadRequest{std::get<wire::Load>(*message), std::move(packet.descriptors.front())};
+  }
+
+  Status load_model(LoadRequest& load) {
+    llama_backend_init();
+    auto model = Model::load(load.model.get(), [this](unsigned percent) { send(wire::Loading{percent}); });
+    if (!model) return std::unexpected(model.error());
+    model_ = std::move(*model);
+    auto prompt = ChatPrompt::create(*model_);
+    if (!prompt) return std::unexpected(prompt.error());
+    prompt_ = std::move(*prompt);
+    const wire::Load& p = load.parameters;
+    StepLoop::Options options;
+    options.n_ctx = p.n_ctx != 0 ? p.n_ctx : std::min(kDefaultContext, std::max(1U, model_->n_ctx_train()));
+    options.sequences = p.sequences;
+    const auto wanted = std::min<uint64_t>(uint64_t{p.sequences} * options.n_ctx, kDefaultCells);
+    options.kv_cells = p.kv_cells != 0 ? p.kv_cells : std::max(options.n_ctx, static_cast<uint32_t>(wanted));
+    options.threads = p.threads;
+    auto loop = StepLoop::create(*model_, options,
+                                 {.step = [this](wire::Step step) { send(std::move(step)); }, .removed = [this](uint64_t id) { send(wire::Removed{id}); }});
+    if (!loop) return std::unexpected(loop.error());
+    loop_ = std::move(*loop);
+    send(wire::Loaded{model_->name(), loop_->options().n_ctx, p.sequences, loop_->options().kv_cells, model_->n_ctx_train()});
+    return {};
+  }
+
+  // Detached threads with a large stack: the process ends with _exit or with the step loop, never by joining them.
+  static void start_thread(std::function<void()> body) {
+    pthread_attr_t attributes;
+    ::pthread_attr_init(&attributes);
+    ::pthread_attr_setstacksize(&attributes, kPrepareStack);
+    ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    auto* heap_body = new std::function<void()>(std::move(body));
+    pthread_t thread;
+    const int code = ::pthread_create(
+        &thread, &attributes,
+        [](void* data) -> void* {
+          const std::unique_ptr<std::function<void()>> owned(static_cast<std::function<void()>*>(data));
+          (*owned)();
+          return nullptr;
+        },
+        heap_body);
+    ::pthread_attr_destroy(&attributes);
+    if (code != 0) {
+      diagnose("no thread can be started\n");
+      ::_exit(1);
+    }
+  }
+
+  void read_messages() {
+    os::Packet packet;
+    for (;;) {
+      const auto received = os::receive_packet(channel_, packet);
+      if (!received || *received != os::PacketState::kDone) ::_exit(0);  // the daemon has gone
+      auto message = wire::decode_to_engine(packet.bytes);
+      if (!message) {
+        diagnose((message.error().message + "\n").c_str());
+        ::_exit(1);
+      }
+      std::visit([this](auto& held) { on(held); }, *message);
+    }
+  }
+
+  void on(wire::Load&) {}  // once, before the loop
+  void on(wire::Prepare& message) {
+    {
+      const std::lock_guard lock(requests_mutex_);
+      preparing_.insert(message.id);
+    }
+    const uint64_t id = message.id;
+    if (!prepare_queue_.try_push(std::move(message))) refuse(id, Error{Code::kQueueFull, "queue full"});
+  }
+  void on(wire::Start& message) {
+    std::optional<PreparedRequest> ready;
+    {
+      const std::lock_guard lock(requests_mutex_);
+      const auto at = prepared_.find(message.id);
+      if (at != prepared_.end()) {
+        ready = std::move(at->second);
+        prepared_.erase(at);
+      } else if (preparing_.contains(message.id)) {
+        start_when_prepared_.insert(message.id);
+      }
+    }
+    if (ready) loop_->start(std::move(*ready));
+  }
+  void on(wire::Cancel& message) {
+    bool here;
+    {
+      const std::lock_guard lock(requests_mutex_);
+      here = preparing_.erase(message.id) + prepared_.erase(message.id) > 0;
+      start_when_prepared_.erase(message.id);
+    }
+    if (here || !loop_->cancel(message.id)) send(wire::Removed{message.id});  // ended before: the daemon knows by now or will
+  }
+
+  void refuse(uint64_t id, const Error& error) {
+    {
+      const std::lock_guard lock(requests_mutex_);
+      start_when_prepared_.erase(id);
+      if (preparing_.erase(id) == 0) return;  // cancelled meanwhile
+    }
+    send(wire::Refused{id, error.code, error.message});
+  }
+
+  void prepare_requests() {
+    while (auto message = prepare_queue_.pop()) {
+      {
+        const std::lock_guard lock(requests_mutex_);
+        if (!preparing_.contains(message->id)) continue;
+      }
+      auto request = prepare(*message);
+      if (!request) {
+        refuse(message->id, request.error());
+        continue;
+      }
+      const auto tokens = static_cast<uint32_t>(request->prompt.size());
+      bool start = false;
+      {
+        const std::lock_guard lock(requests_mutex_);
+        if (preparing_.erase(message->id) == 0) continue;
+        start = start_when_prepared_.erase(message->id) > 0;
+        if (!start) prepared_.emplace(message->id, std::move(*request));
+      }
+      send(wire::Prepared{message->id, tokens});
+      if (start) loop_->start(std::move(*request));
+    }
+  }
+
+  Result<PreparedRequest> prepare(const wire::Prepare& message) const {
+    const uint32_t n_ctx = loop_->options().n_ctx;
+    auto sampler = Sampler::create(*model_, message.request.sampling, message.request.grammar);
+    if (!sampler) return std::unexpected(sampler.error());
+    auto prompt = prompt_->tokens(message.request.messages, n_ctx);
+    if (!prompt) return std::unexpected(prompt.error());
+    if (prompt->size() >= n_ctx) {
+      return fail(Code::kInvalidRequest, "the prompt has " + std::to_string(prompt->size()) + " tokens, the context holds " + std::to_string(n_ctx));
+    }
+    if (prompt->empty()) return fail(Code::kInvalidRequest, "the prompt has no tokens");
+    return PreparedRequest{message.id, std::move(*prompt), message.request.max_tokens, std::move(*sampler), TextStream(message.request.stop)};
+  }
+
+  const EngineOptions options_;
+  const int channel_;
+  std::mutex send_mutex_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<ChatPrompt> prompt_;
+  std::unique_ptr<StepLoop> loop_;
+  BoundedQueue<wire::Prepare> prepare_queue_{kPrepareQueue};
+
+  std::mutex requests_mutex_;
+  // guarded by requests_mutex_:
+  std::set<uint64_t> preparing_;
+  std::set<uint64_t> start_when_prepared_;
+  std::unordered_map<uint64_t, PreparedRequest> prepared_;
+};
+
+}  // namespace
+
+int run_engine(const EngineOptions& options, int channel) {
+  ::setenv("GGML_NO_BACKTRACE", "1", 1);  // ggml would fork a debugger when it asserts
+  ::signal(SIGPIPE, SIG_IGN);
+  silence_standard_streams();
+  const int code = EngineProcess(options, channel).run();
+  ::_exit(code);  // the other threads still use what a return would destroy
+}
+
+}  // namespace inferd::engine

@@ -1,0 +1,117 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+
+#include "request/limits.h"
+
+namespace inferd::engine {
+
+Status check_grammar_limits(const std::string& grammar) {
+  const auto refuse = [](const std::string& why) { return fail(Code::kInvalidRequest, "grammar: " + why); };
+  if (grammar.size() > kMaxGrammarBytes) {
+    return refuse(std::to_string(grammar.size()) + " bytes, at most " + std::to_string(kMaxGrammarBytes) + " are allowed");
+  }
+  if (grammar.find('\0') != std::string::npos) return refuse("holds a NUL character");
+  const auto bars = static_cast<size_t>(std::ranges::count(grammar, '|'));
+  if (bars > kMaxGrammarBars) {
+    return refuse(std::to_string(bars) + " alternatives (|), at most " + std::to_string(kMaxGrammarBars) + " are allowed");
+  }
+  size_t depth = 0;
+  for (const char c : grammar) {  // quoted ones count too: simple, and far above what a grammar needs
+    if (c == '(' && ++depth > kMaxGrammarNesting) return refuse("more than " + std::to_string(kMaxGrammarNesting) + " nested groups");
+    if (c == ')' && depth > 0) --depth;
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Sampler>> Sampler::create(const Model& model, const Sampling& sampling, const std::string& grammar) {
+  std::unique_ptr<Sampler> sampler(new Sampler(model));
+  if (!grammar.empty()) {
+    if (auto within = check_grammar_limits(grammar); !within) return std::unexpected(within.error());
+    try {
+      sampler->grammar_.reset(llama_sampler_init_grammar(model.vocab(), grammar.c_str(), "root"));
+    } catch (const std::exception& error) {
+      return fail(Code::kInvalidRequest, std::string("grammar: ") + error.what());
+    }
+    if (!sampler->grammar_) return fail(Code::kInvalidRequest, "grammar: cannot be parsed (GBNF with a rule `root`, no left recursion)");
+  }
+  sampler->greedy_ = sampling.temperature <= 0;
+  if (sampler->greedy_) return sampler;
+  sampler->top_k_ = sampling.top_k < static_cast<uint32_t>(model.n_vocab()) ? sampling.top_k : 0;
+  sampler->chain_.reset(llama_sampler_chain_init({.no_perf = true}));
+  if (sampling.top_p < 1) {
+    llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_top_p(static_cast<float>(std::max(0.0, sampling.top_p)), 1));
+  }
+  llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_temp(static_cast<float>(sampling.temperature)));
+  const uint32_t seed = sampling.seed ? *sampling.seed : std::random_device{}();
+  llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_dist(seed));
+  return sampler;
+}
+
+Token Sampler::greedy(const float* logits) const {
+  return static_cast<Token>(std::max_element(logits, logits + model_.n_vocab()) - logits);
+}
+
+bool Sampler::grammar_allows(Token token) {
+  llama_token_data one{token, 1.0F, 0.0F};
+  llama_token_data_array array{&one, 1, -1, false};
+  llama_sampler_apply(grammar_.get(), &array);
+  return std::isfinite(one.logit);
+}
+
+void Sampler::candidates_of(const float* logits) {
+  candidates_.resize(static_cast<size_t>(model_.n_vocab()));
+  for (size_t i = 0; i < candidates_.size(); ++i) candidates_[i] = {static_cast<Token>(i), logits[i], 0.0F};
+}
+
+// The k best, sorted. One pass against the worst of the best: few tokens pass, so this is far cheaper than a partial sort of all.
+void Sampler::keep_top_k() {
+  const auto better = [](const llama_token_data& a, const llama_token_data& b) { return a.logit > b.logit; };
+  const auto heap_end = candidates_.begin() + static_cast<ptrdiff_t>(top_k_);
+  std::make_heap(candidates_.begin(), heap_end, better);
+  for (auto at = heap_end; at != candidates_.end(); ++at) {
+    if (at->logit <= candidates_.front().logit) continue;
+    std::pop_heap(candidates_.begin(), heap_end, better);
+    *(heap_end - 1) = *at;
+    std::push_heap(candidates_.begin(), heap_end, better);
+  }
+  std::sort_heap(candidates_.begin(), heap_end, better);
+  candidates_.resize(top_k_);
+}
+
+Result<Token> Sampler::pick() {
+  std::erase_if(candidates_, [](const llama_token_data& candidate) { return !std::isfinite(candidate.logit); });
+  if (candidates_.empty()) return fail(Code::kInternal, "no token can follow");
+  if (greedy_) {
+    return std::ranges::max_element(candidates_, {}, &llama_token_data::logit)->id;
+  }
+  const bool reduce = top_k_ > 0 && top_k_ < candidates_.size();
+  if (reduce) keep_top_k();
+  llama_token_data_array array{candidates_.data(), candidates_.size(), -1, reduce};
+  llama_sampler_apply(chain_.get(), &array);
+  if (array.selected < 0 || static_cast<size_t>(array.selected) >= array.size) return fail(Code::kInternal, "the sampler chose nothing");
+  return array.data[array.selected].id;
+}
+
+Result<Token> Sampler::sample(const float* logits) {
+  try {
+    Result<Token> token = greedy_ ? Result<Token>(greedy(logits)) : Result<Token>(LLAMA_TOKEN_NULL);
+    if (!greedy_ && !grammar_) {
+      candidates_of(logits);
+      token = pick();
+    } else if (!greedy_ || (grammar_ && !grammar_allows(*token))) {
+      candidates_of(logits);
+      llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
+      llama_sampler_apply(grammar_.get(), &array);
+      token = pick();
+    }
+    if (token && grammar_) llama_sampler_accept(grammar_.get(), *token);
+    return token;
+  } catch (const std::exception& error) {
+    return fail(Code::kInternal, std::string("sampling failed: ") + error.what());
+  }
+}
+
+}  // namespace inferd::engine

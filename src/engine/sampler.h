@@ -1,0 +1,46 @@
+// Chooses the next token of one sequence: [grammar] -> top-k -> top-p -> temperature -> seeded distribution (spec 08 §3.4); greedy where
+// the temperature is <= 0. Step thread, one object a request; made on a prepare thread (a grammar is compiled there).
+#pragma once
+
+#include <llama.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/model.h"
+#include "request/generate.h"
+
+namespace inferd::engine {
+
+class Sampler {
+ public:
+  /// Errors are kInvalidRequest: the grammar is too large, too deep or cannot be parsed.
+  static Result<std::unique_ptr<Sampler>> create(const Model& model, const Sampling& sampling, const std::string& grammar);
+
+  /// The next token for these logits [n_vocab]; the state is advanced. kInternal if the grammar allows nothing.
+  Result<Token> sample(const float* logits);
+
+ private:
+  explicit Sampler(const Model& model) : model_(model) {}
+  using Chain = std::unique_ptr<llama_sampler, decltype(&llama_sampler_free)>;
+  Token greedy(const float* logits) const;
+  bool grammar_allows(Token token);
+  void candidates_of(const float* logits);
+  void keep_top_k();
+  Result<Token> pick();
+
+  const Model& model_;
+  Chain grammar_{nullptr, &llama_sampler_free};
+  Chain chain_{nullptr, &llama_sampler_free};  // top-p, temperature, distribution; empty if greedy
+  bool greedy_ = false;
+  size_t top_k_ = 0;  // 0: all
+  std::vector<llama_token_data> candidates_;
+};
+
+/// The limits of spec 08 §3.4 and on nesting, before llama.cpp's recursive parser sees the text. Pure.
+Status check_grammar_limits(const std::string& grammar);
+
+}  // namespace inferd::engine
