@@ -234,7 +234,7 @@ void append_done(std::string& out, std::string_view id, std::string_view content
   out += ",\"cached_prompt_tokens\":";
   append_json_number(out, uint64_t{usage.cached_prompt_tokens});
   out += "},\"stop_reason\":\"";
-  out += name_of(kStopReasons, completion.stop_reason);
+  out += stop_reason_name(completion.stop_reason);
   out += "\",\"backend\":";
   append_json_text(out, backend);
   out += ",\"route\":";
@@ -259,6 +259,8 @@ void append_status(std::string& out, std::string_view id, std::string_view statu
   append_json_text(out, status);
   out += "}\n";
 }
+
+std::string_view stop_reason_name(StopReason reason) { return name_of(kStopReasons, reason); }
 
 bool is_terminal(const Response& response) {
   return std::holds_alternative<Done>(response) || std::holds_alternative<Failure>(response);

@@ -56,6 +56,8 @@ struct StatusFrame {
 };
 using Response = std::variant<Token, Done, Failure, StatusFrame>;
 
+std::string_view stop_reason_name(StopReason reason);
+
 /// True for the frames that end a request.
 bool is_terminal(const Response& response);
 

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# test.sh PRESET: builds with the preset and runs the whole suite: unit tests (ctest), then the end-to-end tests (pytest).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=$1
+scripts/build.sh "$preset"
+model=$(scripts/default-model.sh)
+python=$(scripts/python-env.sh tests -r tests/requirements.txt)
+runner=()
+if [ "$preset" = asan ]; then
+  export ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+elif [ "$preset" = tsan ]; then
+  export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp:halt_on_error=1:second_deadlock_stack=1"
+  runner=(setarch "$(uname -m)" -R)   # tsan wants a fixed address layout
+fi
+"${runner[@]}" ctest --test-dir "build/$preset" -j "$(nproc)" --output-on-failure --no-tests=error
+INFERD_BIN_DIR="$PWD/build/$preset/bin" INFERD_MODEL="$model" "${runner[@]}" "$python/bin/python" -m pytest -q -rs tests

@@ -1,0 +1,39 @@
+#include "client/dial.h"
+
+#include "os/paths.h"
+#include "os/tcp.h"
+#include "os/unix_socket.h"
+
+namespace inferd::client {
+namespace {
+
+Failure to_failure(const Error& error) {
+  const bool refused = error.code == Code::kNotPermitted;
+  return Failure{refused ? Failure::Kind::kNotPermitted : Failure::Kind::kUnreachable, {}, error.message};
+}
+
+}  // namespace
+
+Expected<os::UniqueFd> dial_unix(const std::optional<std::string>& path, const std::string& leaf) {
+  if (path) {
+    auto fd = os::connect_unix(*path);
+    if (!fd) return std::unexpected(to_failure(fd.error()));
+    return std::move(*fd);
+  }
+  std::optional<Error> first;
+  for (const auto& folder : os::runtime_directories_to_try()) {
+    auto fd = os::connect_unix(folder / leaf);
+    if (fd) return std::move(*fd);
+    // A socket that is there but not for us says more than one that is missing.
+    if (!first || (first->code != Code::kNotPermitted && fd.error().code == Code::kNotPermitted)) first = fd.error();
+  }
+  return std::unexpected(to_failure(*first));
+}
+
+Expected<os::UniqueFd> dial_tcp(const std::string& host_and_port) {
+  auto fd = os::connect_tcp(host_and_port);
+  if (!fd) return std::unexpected(to_failure(fd.error()));
+  return std::move(*fd);
+}
+
+}  // namespace inferd::client

@@ -1,0 +1,69 @@
+#include "ctl/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+
+#include "ctl/commands.h"
+
+namespace inferd::ctl {
+namespace {
+
+constexpr const char* kExitCodes =
+    "Exit codes:\n"
+    "  0  done; status: the daemon is ready\n"
+    "  1  status: the daemon answers and is not ready\n"
+    "  2  usage, or an error without a code of its own\n"
+    "  3  run: the daemon cannot be reached, or did not get ready\n"
+    "  4  run: the request was refused (invalid_request, frame_too_large)\n"
+    "  5  run: queue_full, try again later\n"
+    "  6  run: backend_unavailable\n"
+    "  7  run: an internal error of the daemon\n"
+    "  8  run: the connection ended before the answer did\n"
+    "  130  run: stopped by Ctrl-C\n";
+
+}  // namespace
+
+int run(int argc, const char* const* argv) {
+  GlobalOptions global;
+  RunOptions options;
+  CLI::App app("Talks to inferd-daemon.", "inferdctl");
+  app.set_version_flag("-V,--version", std::string("inferdctl ") + INFERD_VERSION);
+  app.footer(kExitCodes);
+  app.require_subcommand(0, 1);
+  app.fallthrough();  // global options before or after the command
+  app.add_option("--admin-addr", global.admin_socket, "Admin socket (default: where the daemon puts it)")->envname("INFERD_ADMIN_ADDR");
+  auto* uds = app.add_option("--uds", global.endpoint.socket, "v1 socket (default: where the daemon puts it)")->envname("INFERD_UDS");
+  app.add_option("--tcp", global.endpoint.tcp, "v1 on HOST:PORT")->envname("INFERD_TCP")->excludes(uds);
+  app.add_option("--api-key", global.endpoint.key, "Key for --tcp; rather in the environment than here")->envname("INFERD_API_KEY");
+  app.add_flag("--json", global.json, "JSON lines, no bars");
+
+  auto* run = app.add_subcommand("run", "Ask: the prompt as an argument or on standard input; the answer is streamed");
+  run->add_option("PROMPT", options.prompt, "What to ask");
+  run->add_flag("-i,--interactive", options.interactive, "A conversation; Ctrl-C stops an answer, Ctrl-D ends it");
+  run->add_option("--system", options.system, "System message");
+  run->add_option("--max-tokens", options.request.max_tokens, "Length of the answer (default 1000)")->check(CLI::NonNegativeNumber);
+  run->add_option("--temperature", options.request.temperature, "0: always the likeliest token (default 1.0)");
+  run->add_option("--top-p", options.request.top_p, "Default 0.95");
+  run->add_option("--top-k", options.request.top_k, "Default 64")->check(CLI::NonNegativeNumber);
+  run->add_option("--seed", options.request.seed, "The same seed gives the same answer (default: random)")->check(CLI::NonNegativeNumber);
+  run->add_option("--stop", options.request.stop, "End the answer before this text (may be given again)")->allow_extra_args(false);
+  run->add_option("--grammar-file", options.grammar_file, "GBNF grammar that the answer follows");
+  run->add_flag("--batch", options.request.batch, "Let interactive requests go first");
+  run->add_option("--wait", options.wait_seconds, "Seconds to wait for a daemon that is loading (default 600)")->check(CLI::NonNegativeNumber);
+  run->footer(kExitCodes);
+  app.add_subcommand("status", "What the daemon is doing, once");
+  app.add_subcommand("watch", "What the daemon is doing, as it goes on");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kError;
+  }
+  if (app.got_subcommand("run")) return run_prompt(global, options);
+  if (app.got_subcommand("status")) return show_status(global);
+  if (app.got_subcommand("watch")) return watch(global);
+  std::fputs(app.help().c_str(), stderr);
+  return kError;
+}
+
+}  // namespace inferd::ctl

@@ -1,0 +1,49 @@
+// The commands of inferdctl: one function each; the exit code is returned. Text for people on a terminal, JSON lines with `json`.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "inferd/client.h"
+
+namespace inferd::ctl {
+
+// 0, 1 and 2 mean the same for every command; the others are causes of `run`.
+enum ExitCode : int {
+  kOk = 0,
+  kNotReady = 1,   // status: the daemon answers and is not ready
+  kError = 2,      // usage, or anything that has no code of its own
+  kUnreachable = 3,
+  kInvalidRequest = 4,
+  kQueueFull = 5,
+  kBackendUnavailable = 6,
+  kInternal = 7,
+  kLost = 8,
+  kInterrupted = 130,
+};
+
+struct GlobalOptions {
+  std::optional<std::string> admin_socket;
+  client::Endpoint endpoint;  // v1
+  bool json = false;
+};
+
+struct RunOptions {
+  std::optional<std::string> prompt;  // absent: standard input
+  std::string system;
+  bool interactive = false;
+  client::Request request;            // without messages
+  std::string grammar_file;
+  uint64_t wait_seconds = 600;        // for a daemon that is loading
+};
+
+int run_prompt(const GlobalOptions& global, const RunOptions& options);
+int show_status(const GlobalOptions& global);
+int watch(const GlobalOptions& global);
+
+/// "error: ..." on standard error; the exit code that the failure has.
+int report(const client::Failure& failure);
+
+}  // namespace inferd::ctl
