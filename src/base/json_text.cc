@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 namespace inferd {
 namespace {
@@ -21,6 +22,16 @@ constexpr std::array<char, 256> kEscape = [] {
   return table;
 }();
 
+// True if none of eight bytes needs an escape: is below 0x20, a quote or a backslash (the usual test for a zero byte, three times).
+bool all_plain(const char* bytes) {
+  constexpr uint64_t kOnes = 0x0101010101010101, kHigh = 0x8080808080808080;
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof word);
+  const auto zero_in = [](uint64_t w) { return (w - kOnes) & ~w; };
+  const uint64_t control = (word - kOnes * 0x20) & ~word;
+  return ((control | zero_in(word ^ (kOnes * '"')) | zero_in(word ^ (kOnes * '\\'))) & kHigh) == 0;
+}
+
 template <class T>
 void append_chars(std::string& out, T value) {
   char buffer[32];
@@ -33,6 +44,8 @@ void append_json_text(std::string& out, std::string_view text) {
   out += '"';
   size_t raw = 0;
   for (size_t i = 0; i < text.size(); ++i) {
+    while (i + 8 <= text.size() && all_plain(text.data() + i)) i += 8;
+    if (i == text.size()) break;
     const auto byte = static_cast<unsigned char>(text[i]);
     const char escape = kEscape[byte];
     if (escape == 0) continue;

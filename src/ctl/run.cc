@@ -115,6 +115,10 @@ int run_prompt(const GlobalOptions& global, const RunOptions& options) {
     }
     request.grammar = text.str();
   }
+  if (!options.grammar_file.empty() && request.grammar.empty()) {
+    std::fprintf(stderr, "error: %s is empty: no grammar\n", options.grammar_file.c_str());
+    return kError;
+  }
   if (!options.system.empty()) request.messages.push_back({"system", options.system});
   std::string prompt;
   if (!options.interactive) {

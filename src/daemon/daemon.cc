@@ -55,6 +55,7 @@ class Daemon {
   const DaemonOptions& options_;
   std::unique_ptr<ActivityLog> log_;
   os::asio::io_context io_{1};
+  os::Poller poller_{io_};
   os::asio::signal_set signals_;
   std::optional<os::InstanceLock> lock_;
   EventBus bus_;
@@ -81,8 +82,8 @@ Daemon::~Daemon() {
   if (context_) context_->on_idle = nullptr;
   while (!admin_sessions_.empty()) (*admin_sessions_.begin())->close();
   if (context_) {
-    const std::vector<Connection*> open(context_->connections.begin(), context_->connections.end());
-    for (Connection* connection : open) connection->abandon();
+    const auto open = context_->connections;
+    for (const auto& connection : open) connection->abandon();
   }
   backends_.clear();
   io_.restart();
@@ -132,7 +133,7 @@ Status Daemon::bring_up() {
   if (!backends) return std::unexpected(backends.error());
   backends_ = std::move(*backends);
   scheduler_ = std::make_unique<Scheduler>(options_.queue_depth);
-  context_ = std::make_unique<SessionContext>(io_, *scheduler_, *log_, *pool_, options_.max_buffered_bytes,
+  context_ = std::make_unique<SessionContext>(io_, poller_, *scheduler_, *log_, *pool_, options_.max_buffered_bytes,
                                               std::chrono::seconds(options_.write_timeout_secs));
   last_progress_ = std::chrono::steady_clock::now();
   bus_.subscribe({[this](const StatusEvent&) { last_progress_ = std::chrono::steady_clock::now(); }, [](const Capabilities&) {}});
@@ -147,7 +148,7 @@ Status Daemon::start_admin() {
   if (!fd) return std::unexpected(fd.error());
   admin_listener_ = std::make_unique<os::Listener>(io_, std::move(*fd), "admin socket " + path.string(), path);
   admin_listener_->start([this](os::UniqueFd client) {
-    std::make_shared<AdminSession>(io_, bus_, admin_sessions_, std::move(client))->start();
+    std::make_shared<AdminSession>(poller_, bus_, admin_sessions_, std::move(client))->start();
   });
   log::info("daemon", "admin socket {}", path.string());
   return {};
@@ -224,7 +225,7 @@ void Daemon::drain() {
 }
 
 void Daemon::drain_if_idle() {
-  for (const Connection* connection : context_->connections) {
+  for (const auto& connection : context_->connections) {
     if (connection->is_busy() || connection->has_unsent()) return;
   }
   stop();
@@ -232,8 +233,8 @@ void Daemon::drain_if_idle() {
 
 void Daemon::on_drain_deadline() {
   log::warn("daemon", "the drain time is over: ending what still runs");
-  const std::vector<Connection*> open(context_->connections.begin(), context_->connections.end());
-  for (Connection* connection : open) connection->drain_deadline();
+  const auto open = context_->connections;
+  for (const auto& connection : open) connection->drain_deadline();
   drain_timer_.expires_after(kLastFlush);
   drain_timer_.async_wait([this](const os::ErrorCode& error) {
     if (!error) stop();

@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include "base/json_text.h"
+#include "base/utf8.h"
 #include "os/os_error.h"
 #include "os/paths.h"
 
@@ -19,6 +20,7 @@ namespace inferd {
 namespace {
 
 constexpr size_t kMaxPendingBytes = 8u << 20;
+constexpr size_t kMaxFieldBytes = 256;
 constexpr size_t kMaxStderrLines = 10'000;
 constexpr size_t kWakeAtBytes = 64 * 1024;                         // do not wait for the interval beyond this
 constexpr auto kGatherInterval = std::chrono::milliseconds(20);  // lines of this time are written together
@@ -58,8 +60,15 @@ void append_key(std::string& out, std::string_view key) {
   out += "\":";
 }
 
+void append_redacted(std::string& out, const Redactor& redactor, std::string_view text) {
+  if (!redactor.matches(text)) return append_json_text(out, text);
+  std::string copy(text);
+  redactor.redact(copy);
+  append_json_text(out, copy);
+}
+
 // Keys come out in alphabetical order: `fields` is sorted, and the four of every record are merged in.
-void append_record(std::string& out, std::chrono::system_clock::time_point time, log::Level level, std::string_view component,
+void append_record(std::string& out, const Redactor& redactor, std::chrono::system_clock::time_point time, log::Level level, std::string_view component,
                    std::string_view message, std::initializer_list<ActivityLog::Field> fields) {
   out += '{';
   auto field = fields.begin();
@@ -67,7 +76,7 @@ void append_record(std::string& out, std::chrono::system_clock::time_point time,
     for (; field != fields.end() && field->key < key; ++field) {
       append_key(out, field->key);
       if (const auto* text = std::get_if<std::string_view>(&field->value)) {
-        append_json_text(out, *text);
+        append_redacted(out, redactor, cut_utf8(*text, kMaxFieldBytes));
       } else {
         append_json_number(out, std::get<int64_t>(field->value));
       }
@@ -81,7 +90,7 @@ void append_record(std::string& out, std::chrono::system_clock::time_point time,
   append_json_text(out, log::level_name(level));
   fields_before("msg");
   append_key(out, "msg");
-  append_json_text(out, message);
+  append_redacted(out, redactor, message);
   fields_before("t");
   append_key(out, "t");
   out += '"';
@@ -119,7 +128,7 @@ void ActivityLog::record(log::Level level, std::string_view component, std::stri
     ++dropped_;
     return;
   }
-  append_record(pending_, now, level, component, message, {});
+  append_record(pending_, redactor_, now, level, component, message, {});
   if (options_.to_stderr) stderr_pending_.push_back({now, level, std::string(component), std::string(message)});
   if (waiting_) wake_.notify_one();
 }
@@ -132,7 +141,7 @@ void ActivityLog::event(log::Level level, std::string_view message, std::initial
     ++dropped_;
     return;
   }
-  append_record(pending_, now, level, "activity", message, fields);
+  append_record(pending_, redactor_, now, level, "activity", message, fields);
   if (waiting_) wake_.notify_one();
 }
 
@@ -159,7 +168,7 @@ void ActivityLog::run() {
       wake_.wait_for(lock, kGatherInterval, [&] { return stopping_; });
     }
     if (dropped_ > 0) {
-      append_record(pending_, Clock::now(), log::Level::kWarn, "log", "lines_dropped", {{"count", static_cast<int64_t>(dropped_)}});
+      append_record(pending_, redactor_, Clock::now(), log::Level::kWarn, "log", "lines_dropped", {{"count", static_cast<int64_t>(dropped_)}});
       dropped_ = 0;
     }
     lines.swap(pending_);
@@ -176,22 +185,23 @@ void ActivityLog::run() {
   }
 }
 
-void ActivityLog::write_lines(std::string& lines) {
-  std::string batch, line;
-  batch.reserve(lines.size());
-  for (size_t at = 0; at < lines.size();) {
-    const size_t end = lines.find('\n', at) + 1;
-    line.assign(lines, at, end - at);
-    at = end;
-    redactor_.redact(line);
-    if (file_bytes_ + batch.size() + line.size() > options_.rotate_at_bytes && file_bytes_ + batch.size() > 0) {
-      write_out(batch);
-      batch.clear();
-      rotate();
+// Rotates before the line that would push the file beyond its limit.
+void ActivityLog::write_lines(std::string_view lines) {
+  while (!lines.empty()) {
+    const uint64_t room = options_.rotate_at_bytes - std::min(options_.rotate_at_bytes, file_bytes_);
+    size_t fits = lines.size();
+    if (fits > room) {
+      const size_t last = lines.rfind('\n', room == 0 ? 0 : room - 1);
+      fits = last == std::string_view::npos || room == 0 ? 0 : last + 1;
     }
-    batch += line;
+    if (fits == 0 && file_bytes_ > 0) {
+      rotate();
+      continue;
+    }
+    if (fits == 0) fits = lines.find('\n') + 1;  // a line longer than the limit has a file of its own
+    write_out(lines.substr(0, fits));
+    lines.remove_prefix(fits);
   }
-  write_out(batch);
 }
 
 void ActivityLog::write_out(std::string_view bytes) {
@@ -213,7 +223,7 @@ void ActivityLog::write_out(std::string_view bytes) {
   if (failing_ && lost_ > 0) {
     failing_ = false;
     std::string note;
-    append_record(note, Clock::now(), log::Level::kWarn, "log", "lines_lost", {{"count", static_cast<int64_t>(lost_)}});
+    append_record(note, redactor_, Clock::now(), log::Level::kWarn, "log", "lines_lost", {{"count", static_cast<int64_t>(lost_)}});
     lost_ = 0;
     write_out(note);
   }

@@ -1,7 +1,9 @@
 // The activity log: every record of the process log and every activity event as one JSON object a line in
 // <log dir>/inferd.ndjson (spec 06 §7), and the process log as text on standard error. Both redacted.
-// record() and event() may be called from any thread and only append to a bounded buffer; one thread of its own formats, redacts,
-// rotates and writes, so that a slow disk or a full terminal never slows a token. Activity events go to the file only.
+// record() and event() may be called from any thread: they redact each text, format the line and append it to a bounded buffer; one
+// thread of its own rotates and writes, so that a slow disk or a full terminal never slows a token. Activity events go to the file
+// only. Redacting texts one by one is the same as redacting the line: no rule reaches over the end of a JSON string, and the keys,
+// which are ours, match none.
 #pragma once
 
 #include <chrono>
@@ -41,7 +43,7 @@ class ActivityLog final : public log::Sink {
 
   void record(log::Level level, std::string_view component, std::string_view message) override;
 
-  /// One activity event; `fields` sorted by key.
+  /// One activity event; `fields` sorted by key; a text is cut at 256 bytes.
   void event(log::Level level, std::string_view message, std::initializer_list<Field> fields);
 
  private:
@@ -54,7 +56,7 @@ class ActivityLog final : public log::Sink {
   explicit ActivityLog(Options options);
   Status open_file();
   void run();
-  void write_lines(std::string& lines);
+  void write_lines(std::string_view lines);
   void write_out(std::string_view bytes);
   void rotate();
   void to_stderr(const std::vector<Line>& lines);

@@ -5,6 +5,8 @@
 namespace inferd {
 namespace {
 
+constexpr size_t kShortestSecret = 8;  // "pwd=" and four characters
+
 struct RuleText {
   const char* pattern;
   const char* marker;
@@ -40,9 +42,13 @@ Redactor::Redactor() {
 
 Redactor::~Redactor() = default;
 
-bool Redactor::redact(std::string& line) const {
-  if (!RE2::PartialMatch(line, *any_)) return false;
-  for (const Rule& rule : rules_) RE2::GlobalReplace(&line, *rule.pattern, rule.marker);
+bool Redactor::matches(std::string_view text) const {
+  return text.size() >= kShortestSecret && RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *any_);
+}
+
+bool Redactor::redact(std::string& text) const {
+  if (!matches(text)) return false;
+  for (const Rule& rule : rules_) RE2::GlobalReplace(&text, *rule.pattern, rule.marker);
   return true;
 }
 

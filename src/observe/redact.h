@@ -1,9 +1,10 @@
 // Takes secrets out of log lines before they are written: the ten rules of spec 06 §7.4, in order. RE2, so linear on hostile
-// input. One object a thread.
+// input.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace re2 {
@@ -17,8 +18,11 @@ class Redactor {
   Redactor();
   ~Redactor();
 
-  /// Replaces each match by its marker, entirely. True if anything was replaced.
-  bool redact(std::string& line) const;
+  /// Replaces each match by its marker, entirely. True if anything was replaced. Thread-safe.
+  bool redact(std::string& text) const;
+
+  /// False if `text` holds nothing to replace, which is cheap to learn for the short texts that most fields are.
+  bool matches(std::string_view text) const;
 
  private:
   struct Rule {

@@ -1,25 +1,23 @@
 #include "os/stream.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 
 namespace inferd::os {
+namespace {
+constexpr size_t kKeptOutput = 16 * 1024;  // a larger buffer is given back, so that idle connections cost little
+}
 
-Stream::Stream(asio::io_context& io, UniqueFd fd) : socket_(io) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length);
-  ErrorCode error;
-  socket_.assign(asio::generic::stream_protocol(address.ss_family, 0), fd.get(), error);
-  if (!error) fd.release();  // on an error (no memory in epoll) the descriptor closes here and is_open() is false
+bool Stream::watch(Poller::Watcher& watcher) {
+  slot_ = poller_.add(fd_.get(), watcher);
+  return slot_ != Poller::kNone;
 }
 
 Stream::ReadResult Stream::read(std::span<char> into) {
   for (;;) {
-    const ssize_t n = ::recv(fd(), into.data(), into.size(), MSG_DONTWAIT);
-    if (n > 0) return {ReadState::kData, static_cast<size_t>(n)};
+    const ssize_t n = ::recv(fd_.get(), into.data(), into.size(), MSG_DONTWAIT);
+    if (n > 0) return {static_cast<size_t>(n) < into.size() ? ReadState::kDrained : ReadState::kData, static_cast<size_t>(n)};
     if (n == 0) return {ReadState::kEndOfFile, 0};
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return {ReadState::kWouldBlock, 0};
@@ -27,24 +25,22 @@ Stream::ReadResult Stream::read(std::span<char> into) {
   }
 }
 
-bool Stream::hung_up() {
-  pollfd state{.fd = fd(), .events = 0, .revents = 0};
-  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
-}
-
 bool Stream::flush() {
   while (sent_ < output_.size()) {
-    const ssize_t n = ::send(fd(), output_.data() + sent_, output_.size() - sent_, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = ::send(fd_.get(), output_.data() + sent_, output_.size() - sent_, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0) {
       sent_ += static_cast<size_t>(n);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      if (!wants_write_) poller_.want_write(slot_, fd_.get(), true);
+      wants_write_ = true;
       return true;
     } else if (errno != EINTR) {
       return false;
     }
   }
-  // A small buffer stays for the next frame; a large one is given back, so that idle connections cost little.
-  if (output_.capacity() > 16 * 1024) {
+  if (wants_write_) poller_.want_write(slot_, fd_.get(), false);
+  wants_write_ = false;
+  if (output_.capacity() > kKeptOutput) {
     std::string().swap(output_);
   } else {
     output_.clear();
@@ -53,11 +49,13 @@ bool Stream::flush() {
   return true;
 }
 
-void Stream::shutdown_write() { ::shutdown(fd(), SHUT_WR); }
+void Stream::shutdown_write() { ::shutdown(fd_.get(), SHUT_WR); }
 
 void Stream::close() {
-  ErrorCode ignored;
-  if (socket_.is_open()) socket_.close(ignored);
+  if (!fd_) return;
+  if (slot_ != Poller::kNone) poller_.remove(slot_, fd_.get());
+  slot_ = Poller::kNone;
+  fd_.reset();
 }
 
 }  // namespace inferd::os

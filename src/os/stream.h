@@ -1,70 +1,55 @@
-// One connected stream socket on the I/O thread: reads what is there, writes without waiting, notices a hang-up.
-// Owned by a connection (session/). Output that the peer does not take is held here; nothing pushes back on who writes.
+// One connected stream socket on the I/O thread: reads what is there, writes without waiting.
+// Owned by a session, which is told of events by the Poller. Output that the peer does not take is held here; nothing pushes back on
+// who writes.
 //
 // A hang-up is EPOLLHUP or EPOLLERR: on a Unix socket the peer closed both directions; on TCP the peer's reset arrived.
 // End of file alone is a half-close: read() reports it, the stream stays writable (spec README 11).
 #pragma once
 
-#include <sys/types.h>
-
-#include <functional>
-#include <memory>
+#include <cstddef>
 #include <span>
 #include <string>
-#include <string_view>
 
-#include "os/asio.h"
+#include "os/poller.h"
 #include "os/unique_fd.h"
 
 namespace inferd::os {
 
 class Stream {
  public:
-  enum class ReadState { kData, kWouldBlock, kEndOfFile, kBroken };
+  enum class ReadState { kData, kDrained, kWouldBlock, kEndOfFile, kBroken };
   struct ReadResult {
-    ReadState state;
+    ReadState state;  // kDrained: data, and nothing more is there until the next event
     size_t bytes;
   };
 
-  Stream(asio::io_context& io, UniqueFd fd);
+  Stream(Poller& poller, UniqueFd fd) : poller_(poller), fd_(std::move(fd)) {}
+  ~Stream() { close(); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 
-  int fd() { return socket_.native_handle(); }
-  bool is_open() const { return socket_.is_open(); }
+  /// Events go to `watcher` from now on. False if the system has no room to watch it.
+  bool watch(Poller::Watcher& watcher);
+  bool is_open() const { return static_cast<bool>(fd_); }
 
   /// One non-blocking read.
   ReadResult read(std::span<char> into);
-
-  /// Calls `handler(ErrorCode)` once when there is something to read (or the end of it).
-  template <class Handler>
-  void async_readable(Handler&& handler) {
-    socket_.async_wait(Socket::wait_read, std::forward<Handler>(handler));
-  }
-
-  /// Calls `handler(ErrorCode)` once at a hang-up; spurious calls are possible: ask hung_up().
-  template <class Handler>
-  void async_hang_up(Handler&& handler) {
-    socket_.async_wait(Socket::wait_error, std::forward<Handler>(handler));
-  }
-  bool hung_up();
 
   /// The buffer to append frames to; flush() sends them.
   std::string& output() { return output_; }
   size_t unsent() const { return output_.size() - sent_; }
 
-  /// Sends what the kernel takes. False if the connection is broken. What remains is sent by the caller calling
-  /// flush() again from async_writable().
+  /// Sends what the kernel takes; while something is left, on_events() tells when there is room again. False: broken.
   bool flush();
-  template <class Handler>
-  void async_writable(Handler&& handler) {
-    socket_.async_wait(Socket::wait_write, std::forward<Handler>(handler));
-  }
 
   void shutdown_write();
   void close();
 
  private:
-  using Socket = asio::generic::stream_protocol::socket;
-  Socket socket_;
+  Poller& poller_;
+  UniqueFd fd_;
+  Poller::Slot slot_ = Poller::kNone;
+  bool wants_write_ = false;
   std::string output_;
   size_t sent_ = 0;  // of output_
 };

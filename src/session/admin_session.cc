@@ -8,11 +8,11 @@
 
 namespace inferd {
 
-AdminSession::AdminSession(os::asio::io_context& io, EventBus& bus, std::set<std::shared_ptr<AdminSession>>& sessions, os::UniqueFd fd)
-    : bus_(bus), sessions_(sessions), stream_(io, std::move(fd)) {}
+AdminSession::AdminSession(os::Poller& poller, EventBus& bus, std::set<std::shared_ptr<AdminSession>>& sessions, os::UniqueFd fd)
+    : bus_(bus), sessions_(sessions), stream_(poller, std::move(fd)) {}
 
 void AdminSession::start() {
-  if (!stream_.is_open()) return;
+  if (!stream_.watch(*this)) return;
   sessions_.insert(shared_from_this());
   const auto on_event = [this](const auto& event) {
     wire::admin::append_event(stream_.output(), event);
@@ -23,7 +23,6 @@ void AdminSession::start() {
   subscribed_ = true;
   for (const Capabilities& capabilities : bus_.capabilities()) wire::admin::append_event(stream_.output(), capabilities);
   wire::admin::append_event(stream_.output(), bus_.status());
-  wait_readable();
   send();
 }
 
@@ -37,13 +36,10 @@ void AdminSession::close() {
 void AdminSession::send() {
   const auto self = shared_from_this();
   if (!subscribed_) return;
-  if (!writing_) {
+  if (!blocked_) {
     if (!stream_.flush()) return close();
-    if (stream_.unsent() == 0) {
-      behind_ = 0;
-      return;
-    }
-    wait_writable();
+    blocked_ = stream_.unsent() > 0;
+    if (!blocked_) behind_ = 0;
   }
   if (behind_ > kAdminBacklogEvents) {
     log::warn("admin", "a client is more than {} events behind: closed", kAdminBacklogEvents);
@@ -51,23 +47,20 @@ void AdminSession::send() {
   }
 }
 
-void AdminSession::wait_writable() {
-  writing_ = true;
-  stream_.async_writable([self = shared_from_this()](const os::ErrorCode& error) {
-    self->writing_ = false;
-    if (!error) self->send();
-  });
-}
-
 // What a client writes has no meaning here; reading it shows when the client closes.
-void AdminSession::wait_readable() {
-  stream_.async_readable([self = shared_from_this()](const os::ErrorCode& error) {
-    if (error || !self->subscribed_) return;
-    std::array<char, 4096> ignored;
-    const auto result = self->stream_.read(ignored);
-    if (result.state == os::Stream::ReadState::kEndOfFile || result.state == os::Stream::ReadState::kBroken) return self->close();
-    self->wait_readable();
-  });
+void AdminSession::on_events(os::Poller::Events events) {
+  const auto self = shared_from_this();
+  if (events.hung_up) return close();
+  if (events.writable) {
+    blocked_ = false;
+    send();
+  }
+  std::array<char, 4096> ignored;
+  while (events.readable && subscribed_) {
+    const auto result = stream_.read(ignored);
+    if (result.state == os::Stream::ReadState::kEndOfFile || result.state == os::Stream::ReadState::kBroken) return close();
+    if (result.state != os::Stream::ReadState::kData) return;
+  }
 }
 
 }  // namespace inferd

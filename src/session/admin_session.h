@@ -10,24 +10,23 @@
 
 namespace inferd {
 
-class AdminSession final : public std::enable_shared_from_this<AdminSession> {
+class AdminSession final : public std::enable_shared_from_this<AdminSession>, private os::Poller::Watcher {
  public:
-  AdminSession(os::asio::io_context& io, EventBus& bus, std::set<std::shared_ptr<AdminSession>>& sessions, os::UniqueFd fd);
+  AdminSession(os::Poller& poller, EventBus& bus, std::set<std::shared_ptr<AdminSession>>& sessions, os::UniqueFd fd);
 
   void start();
   void close();
 
  private:
   void send();
-  void wait_readable();
-  void wait_writable();
+  void on_events(os::Poller::Events events) override;
 
   EventBus& bus_;
   std::set<std::shared_ptr<AdminSession>>& sessions_;  // who keeps us alive
   os::Stream stream_;
   EventBus::Subscription subscription_;
   bool subscribed_ = false;
-  bool writing_ = false;
+  bool blocked_ = false;  // the peer takes nothing now
   size_t behind_ = 0;  // events since the peer last took everything
 };
 

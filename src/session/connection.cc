@@ -25,60 +25,53 @@ char* scratch() {
 
 Connection::Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session, const std::string* key)
     : context_(context),
-      stream_(context.io, std::move(fd)),
+      stream_(context.poller, std::move(fd)),
       caller_(std::move(caller)),
       key_(key),
       session_(make_session(*this, context)),
-      state_(key == nullptr ? State::kReading : State::kAuthenticating) {
-  context_.connections.insert(this);
-}
+      state_(key == nullptr ? State::kReading : State::kAuthenticating) {}
 
 Connection::~Connection() {
   const size_t held = input_.size();
   input_.clear();
   resize_accounted(held);
-  context_.connections.erase(this);
-  if (context_.draining && context_.on_idle) context_.on_idle();
 }
 
 void Connection::start() {
-  if (!stream_.is_open()) return;  // no memory to watch it: dropped with its owner
-  if (state_ == State::kAuthenticating) {
-    timer_ = std::make_unique<os::asio::steady_timer>(context_.io, std::chrono::seconds(kAuthenticationSeconds));
-    timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
-      if (!error && self->state_ == State::kAuthenticating) {
-        log_auth_rejected(self->context_.log, self->caller_);
-        self->close();
-      }
-    });
+  if (!stream_.watch(*this)) return;  // the system has no room to watch it: dropped
+  context_.connections.insert(shared_from_this());
+  if (state_ != State::kAuthenticating) return;
+  timer_ = std::make_unique<os::asio::steady_timer>(context_.io, std::chrono::seconds(kAuthenticationSeconds));
+  timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
+    if (error || self->state_ != State::kAuthenticating) return;
+    log_auth_rejected(self->context_.log, self->caller_);
+    self->close();
+  });
+}
+
+void Connection::on_events(os::Poller::Events events) {
+  const auto self = shared_from_this();  // close() lets the context's reference go
+  if (events.hung_up) return hang_up();
+  if (events.writable) {
+    blocked_ = false;
+    if (write_timer_) write_timer_->cancel();
+    flush();
+    if (context_.draining && context_.on_idle) context_.on_idle();
   }
-  wait_hang_up();
-  wait_readable();
+  if (events.readable) {
+    unread_ = true;
+    read_more();
+  }
 }
 
-void Connection::wait_readable() {
-  if (reading_ || state_ == State::kBusy || state_ == State::kClosed || (end_of_file_ && state_ != State::kLingering)) return;
-  reading_ = true;
-  stream_.async_readable([self = shared_from_this()](const os::ErrorCode& error) {
-    self->reading_ = false;
-    if (!error) self->on_readable();
-  });
-}
-
-void Connection::wait_hang_up() {
-  stream_.async_hang_up([self = shared_from_this()](const os::ErrorCode& error) {
-    if (error || self->state_ == State::kClosed) return;
-    if (self->stream_.hung_up()) return self->hang_up();
-    self->wait_hang_up();
-  });
-}
-
-void Connection::on_readable() {
-  if (state_ == State::kClosed || state_ == State::kBusy) return;
+// Events come once for new data, so what was left unread (while busy, or for the others' turn) is asked for again here.
+void Connection::read_more() {
+  if (!unread_ || state_ == State::kClosed || state_ == State::kBusy || (end_of_file_ && state_ != State::kLingering)) return;
   const auto result = stream_.read({scratch(), kReadBytes});
+  unread_ = result.state == os::Stream::ReadState::kData;
   switch (result.state) {
     case os::Stream::ReadState::kWouldBlock:
-      return wait_readable();
+      return;
     case os::Stream::ReadState::kBroken:
       return hang_up();
     case os::Stream::ReadState::kEndOfFile:
@@ -86,14 +79,21 @@ void Connection::on_readable() {
       if (state_ == State::kLingering) return close();
       return on_end_of_file();
     case os::Stream::ReadState::kData:
+    case os::Stream::ReadState::kDrained:
       break;
   }
   if (state_ == State::kLingering) {
     lingered_ += result.bytes;
     if (lingered_ > kMaxLingerBytes) return close();
-    return wait_readable();
+  } else {
+    process({scratch(), result.bytes});
   }
-  process({scratch(), result.bytes});
+  if (!unread_ || read_posted_ || state_ == State::kBusy || state_ == State::kClosed) return;
+  read_posted_ = true;
+  os::asio::post(context_.io, [self = shared_from_this()] {
+    self->read_posted_ = false;
+    self->read_more();
+  });
 }
 
 // `data` is what has just been read. Whole lines are handed over without a copy if nothing is held from before.
@@ -114,7 +114,6 @@ void Connection::process(std::string_view data) {
   processing_ = false;
   if (state_ != State::kClosed && state_ != State::kLingering && at < data.size()) hold(data.substr(at));
   flush();
-  wait_readable();
 }
 
 void Connection::process_input() {
@@ -151,7 +150,6 @@ void Connection::process_input() {
   if (end_of_file_ && state_ == State::kReading) return on_end_of_file();
   if (input_.empty() && input_.capacity() > 0) std::string().swap(input_);
   flush();
-  wait_readable();
 }
 
 // False when no further line may be taken now.
@@ -206,8 +204,8 @@ void Connection::hold(std::string_view rest) {
     return refuse_too_large();
   }
   if (context_.buffered_bytes > context_.max_buffered_bytes) {
-    const auto largest = std::ranges::max_element(context_.connections, {}, [](const Connection* c) { return c->buffered(); });
-    (*largest)->refuse_too_large();
+    const auto largest = *std::ranges::max_element(context_.connections, {}, [](const auto& connection) { return connection->buffered(); });
+    largest->refuse_too_large();
   }
 }
 
@@ -232,17 +230,20 @@ void Connection::finished() {
   state_ = State::kReading;
   if (processing_) return;  // the loop in process() goes on with the next line
   if (context_.draining && context_.on_idle) context_.on_idle();
-  if (!input_.empty()) return process_input();
-  flush();
-  if (state_ != State::kReading) return;
-  if (end_of_file_) return on_end_of_file();
-  wait_readable();
+  const auto self = shared_from_this();
+  if (!input_.empty()) {
+    process_input();
+  } else {
+    flush();
+    if (end_of_file_ && state_ == State::kReading) return on_end_of_file();
+  }
+  read_more();
 }
 
 void Connection::flush() {
-  if (!stream_.is_open() || writing_ || stream_.unsent() == 0) return;
+  if (!stream_.is_open() || blocked_ || stream_.unsent() == 0) return;
   if (!stream_.flush()) return hang_up();
-  if (stream_.unsent() > 0) return wait_writable();
+  if (stream_.unsent() > 0) return on_write_blocked();
   if (state_ == State::kLingering) linger();
 }
 
@@ -256,23 +257,15 @@ void Connection::flush_soon() {
 }
 
 // The peer takes nothing now. It has the write timeout to take at least something.
-void Connection::wait_writable() {
-  writing_ = true;
+void Connection::on_write_blocked() {
+  blocked_ = true;
   if (!write_timer_) write_timer_ = std::make_unique<os::asio::steady_timer>(context_.io);
   write_timer_->expires_after(context_.write_timeout);
   write_timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
-    if (error || !self->writing_ || self->state_ == State::kClosed) return;
+    if (error || !self->blocked_ || self->state_ == State::kClosed) return;
     log::warn("session", "{}: no progress in reading its answer for {} s: closed", self->caller_.text(),
               self->context_.write_timeout.count());
     self->hang_up();
-  });
-  stream_.async_writable([self = shared_from_this()](const os::ErrorCode& error) {
-    self->writing_ = false;
-    if (self->write_timer_) self->write_timer_->cancel();
-    if (!error && self->state_ != State::kClosed) {
-      self->flush();
-      if (self->context_.draining && self->context_.on_idle) self->context_.on_idle();
-    }
   });
 }
 
@@ -292,7 +285,7 @@ void Connection::linger() {
   timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
     if (!error) self->close();
   });
-  wait_readable();
+  read_more();
 }
 
 void Connection::hang_up() {
@@ -308,6 +301,8 @@ void Connection::close() {
   stream_.close();
   if (timer_) timer_->cancel();
   if (write_timer_) write_timer_->cancel();
+  if (context_.draining && context_.on_idle) context_.on_idle();
+  context_.connections.erase(shared_from_this());
 }
 
 void Connection::drain_deadline() {

@@ -1,5 +1,5 @@
 // One accepted connection of an inference surface: authentication, framing of lines, bounded buffers, writing, hang-up, closing.
-// What a line means is the Session's. I/O thread; kept alive by the handlers that wait for its socket.
+// What a line means is the Session's. I/O thread; owned by the context while it is open.
 //
 //   kAuthenticating --auth frame--> kReading --frame--> kBusy --finished()--> kReading ... --> kLingering --> kClosed
 //
@@ -36,13 +36,13 @@ class Session {
   virtual void on_drain_deadline() = 0;
 };
 
-class Connection final : public std::enable_shared_from_this<Connection> {
+class Connection final : public std::enable_shared_from_this<Connection>, private os::Poller::Watcher {
  public:
   using SessionFactory = std::unique_ptr<Session> (*)(Connection&, SessionContext&);
 
   /// `key` null: no authentication. Text of the log event of an accepted and a rejected peer depends on the surface.
   Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session, const std::string* key);
-  ~Connection();
+  ~Connection() override;
 
   void start();
 
@@ -70,10 +70,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
  private:
   enum class State { kAuthenticating, kReading, kBusy, kLingering, kClosed };
 
-  void wait_readable();
-  void wait_hang_up();
-  void wait_writable();
-  void on_readable();
+  void on_events(os::Poller::Events events) override;
+  void read_more();
+  void on_write_blocked();
   void process(std::string_view data);
   void process_input();
   bool take_line(std::string_view line);
@@ -91,16 +90,16 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<Session> session_;
   State state_;
   bool end_of_file_ = false;
-  bool reading_ = false;      // a wait for the socket is under way
+  bool unread_ = false;       // the socket may hold data: no event will tell again
+  bool read_posted_ = false;
   bool processing_ = false;   // inside process(): finished() returns to it
-  bool writing_ = false;      // a wait for room is under way
+  bool blocked_ = false;      // the peer takes nothing; an event tells when there is room
   bool flush_posted_ = false;
   std::string input_;         // an unfinished line, or what came while busy
   size_t scanned_ = 0;        // bytes of input_ without an LF
   size_t lingered_ = 0;       // bytes thrown away after the last reply
   std::unique_ptr<os::asio::steady_timer> timer_;  // authentication, then lingering
   std::unique_ptr<os::asio::steady_timer> write_timer_;
-  size_t unsent_at_timer_ = 0;
 };
 
 }  // namespace inferd

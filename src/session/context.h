@@ -12,6 +12,7 @@
 
 #include "observe/activity_log.h"
 #include "os/asio.h"
+#include "os/poller.h"
 #include "os/worker_pool.h"
 #include "schedule/dispatch.h"
 
@@ -21,6 +22,7 @@ class Connection;
 
 struct SessionContext {
   os::asio::io_context& io;
+  os::Poller& poller;
   Scheduler& scheduler;
   ActivityLog& log;
   os::WorkerPool& pool;
@@ -28,7 +30,7 @@ struct SessionContext {
   std::chrono::seconds write_timeout{60};
 
   bool draining = false;
-  std::set<Connection*> connections;
+  std::set<std::shared_ptr<Connection>> connections;  // the open ones; keeps them alive
   uint64_t buffered_bytes = 0;               // unfinished input held now, over all connections
   std::function<void()> on_idle;             // while draining: called when a connection has become idle or is gone
 };

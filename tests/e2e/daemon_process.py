@@ -75,9 +75,10 @@ class Daemon:
     """One process; options that tests use often have parameters, the rest is `args` as on the command line."""
 
     def __init__(self, place: Place, *args: str, tape: list[str] | None = None, delay_ms: int = 0, fault: str = "",
-                 tcp: str = "", env: dict | None = None, nofile: tuple[int, int] | None = None, uid: int | None = None, umask: int = -1,
-                 v1: Path | None = None, admin: Path | None = None) -> None:
-        self.place, self.conns, self.start_events, self.code = place, [], [], None
+                 tcp: str = "", env: dict | None = None, nofile: tuple[int, int] | None = None, uid: int | None = None,
+                 umask: int = -1, v1: Path | None = None, admin: Path | None = None) -> None:
+        self.place, self.conns, self.start_events = place, [], []
+        self.code, self.signalled = None, False
         self.v1, self.admin_path = v1 or place.v1, admin or place.admin
         command = [str(DAEMON), *args]
         command += ["--mock-tape", json.dumps(tape)] if tape is not None else []
@@ -161,6 +162,7 @@ class Daemon:
         return until(find, f"activity record {msg} {fields}")
 
     def signal(self, number: int = signal.SIGTERM) -> None:
+        self.signalled = True
         self.process.send_signal(number)
 
     def wait(self) -> int:
@@ -186,6 +188,7 @@ class Daemon:
             conn.reset()
         if self.code is None:
             gone = self.process.poll()
-            assert gone is None, f"the daemon ended by itself with {gone}:\n{self.output}"
-            self.signal()
+            assert gone is None or self.signalled, f"the daemon ended by itself with {gone}:\n{self.output}"
+            if gone is None:
+                self.signal()
             assert self.wait() == 0, self.output

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Starter
 from daemon_process import BIN_DIR, Daemon, Place, until
 from wire import Conn, request
 
@@ -173,11 +172,14 @@ def llama():
     """One daemon with the model, as it comes (8 sequences), for all tests of a file that leave nothing behind."""
     need_model()
     here = Place()
-    starter = Starter(here)
+    daemon = Daemon(here, *llama_options())
     try:
-        yield starter(*llama_options())
-        starter.stop()
+        daemon.wait_ready()
+        yield daemon
+        daemon.stop()
     finally:
+        if daemon.code is None and daemon.process.poll() is None:
+            daemon.kill()
         here.remove()
 
 

@@ -41,8 +41,8 @@ def test_the_auth_frame_is_json_like_any_other(keyed, line):
     compact({"type": "auth", "key": KEY[:-1] + "x"}), compact({"type": "auth", "key": KEY[:-1]}),
     compact({"type": "auth", "key": KEY + "x"}), compact({"type": "auth", "key": ""}),
     compact({"type": "auth"}), compact({"key": KEY}), compact({"type": "Auth", "key": KEY}),
-    compact({"type": "auth", "key": 1}), compact({"type": "auth", "key": None}), compact([KEY]), b"garbage", b"", b"\xff\xfe", compact(request()),
-    b'{"type":"auth","key":"x","key":' + compact(KEY) + b"}",
+    compact({"type": "auth", "key": 1}), compact({"type": "auth", "key": None}), compact([KEY]),
+    b"garbage", b"", b"\xff\xfe", compact(request()), b'{"type":"auth","key":"x","key":' + compact(KEY) + b"}",
 ], ids=["same length", "shorter", "longer", "empty key", "no key", "no type", "other type", "number", "null", "array",
         "no JSON", "empty line", "broken UTF-8", "a request", "two keys"])
 def test_a_wrong_first_line_ends_the_connection_without_a_frame(keyed, line):

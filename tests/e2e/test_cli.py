@@ -50,8 +50,8 @@ def test_help_lists_every_option_but_the_hidden_ones(place, option):
 
 
 @pytest.mark.parametrize("args", [
-    ("--no-such-option",), ("--no-such-option=1",), ("word",), ("--", "word"), ("-x",), ("--uds",), ("--backend", "nonsense"),
-    ("--backend", "Mock"), ("--backend=",), ("--lo", "x"),
+    ("--no-such-option",), ("--no-such-option=1",), ("word",), ("--", "word"), ("-x",), ("--uds",),
+    ("--backend", "nonsense"), ("--backend", "Mock"), ("--backend=",), ("--lo", "x"),
     ("--v2=maybe",), ("--embed=1",), ("--mock-tape", "no json"), ("--mock-tape", '{"a":1}'), ("--mock-tape", "[1]"),
     ("--mock-fault", "x"), ("--mock-delay-ms", "x"), ("--n-gpu-layers=x",), ("--n-gpu-layers=2147483648",),
 ], ids=" ".join)
@@ -122,8 +122,8 @@ def test_what_a_later_release_brings_is_a_start_error_and_never_ignored(start, a
     start.fails(*args, says=("not in this build", args[-1] if args[0] == "--backend" else args[0]))
 
 
-@pytest.mark.parametrize("option, value", [("config", "/nowhere/config.json"), ("backend", "openai-compat"), ("v2-addr", "x"),
-                                           ("openai-base-url", "http://h"), ("embed-tcp", "127.0.0.1:0")])
+@pytest.mark.parametrize("option, value", [("config", "/nowhere/config.json"), ("backend", "openai-compat"),
+                                           ("v2-addr", "x"), ("openai-base-url", "http://h"), ("embed-tcp", "127.0.0.1:0")])
 def test_what_a_later_release_brings_is_refused_from_the_environment_too(start, option, value):
     """Issue 3 item 3."""
     start.fails(env={variable(option): value}, says="not in this build")

@@ -49,7 +49,8 @@ def test_a_file_that_is_there_is_locked_and_keeps_its_content(start, place):
 
 def test_lock_and_its_variable_place_the_file_and_make_its_folder(start, place):
     """Spec 05 §4: the parent is created; the command line beats the environment."""
-    daemon = start("--lock", str(place.base / "a" / "b" / "x.lock"), env={"INFERD_LOCK": str(place.base / "never" / "y.lock")})
+    env = {"INFERD_LOCK": str(place.base / "never" / "y.lock")}
+    daemon = start("--lock", str(place.base / "a" / "b" / "x.lock"), env=env)
     assert (place.base / "a" / "b" / "x.lock").is_file()
     assert not (place.base / "never").exists()
     daemon.stop()
