@@ -52,18 +52,34 @@ void Poller::wait() {
   });
 }
 
+bool Poller::at_batch_end(Slot slot) {
+  if (in_batch_ && slot != kNone) batch_end_.push_back(tag_of(slot));
+  return in_batch_ && slot != kNone;
+}
+
+// Null if the slot has another owner by now, or none.
+Poller::Watcher* Poller::watcher_of(uint64_t tag) const {
+  const Entry& entry = entries_[static_cast<Slot>(tag)];
+  return entry.generation == static_cast<uint32_t>(tag >> 32) ? entry.watcher : nullptr;
+}
+
 void Poller::dispatch() {
   std::array<epoll_event, kEventsPerCall> events;
   const int n = ::epoll_wait(descriptor_.native_handle(), events.data(), events.size(), 0);
+  in_batch_ = true;
   for (int i = 0; i < n; ++i) {
-    const auto slot = static_cast<Slot>(events[static_cast<size_t>(i)].data.u64);
-    const auto generation = static_cast<uint32_t>(events[static_cast<size_t>(i)].data.u64 >> 32);
     const uint32_t flags = events[static_cast<size_t>(i)].events;
-    if (entries_[slot].watcher == nullptr || entries_[slot].generation != generation) continue;
-    entries_[slot].watcher->on_events({.readable = (flags & (EPOLLIN | EPOLLRDHUP)) != 0,
-                                       .writable = (flags & EPOLLOUT) != 0,
-                                       .hung_up = (flags & (EPOLLHUP | EPOLLERR)) != 0});
+    Watcher* watcher = watcher_of(events[static_cast<size_t>(i)].data.u64);
+    if (watcher == nullptr) continue;
+    watcher->on_events({.readable = (flags & (EPOLLIN | EPOLLRDHUP)) != 0,
+                        .writable = (flags & EPOLLOUT) != 0,
+                        .hung_up = (flags & (EPOLLHUP | EPOLLERR)) != 0});
   }
+  in_batch_ = false;
+  for (size_t i = 0; i < batch_end_.size(); ++i) {
+    if (Watcher* watcher = watcher_of(batch_end_[i])) watcher->on_batch_end();
+  }
+  batch_end_.clear();
 }
 
 }  // namespace inferd::os

@@ -22,6 +22,8 @@ class Poller {
    public:
     virtual ~Watcher() = default;
     virtual void on_events(Events events) = 0;
+    /// After all events of a batch, if at_batch_end() asked for it.
+    virtual void on_batch_end() {}
   };
   using Slot = uint32_t;
   static constexpr Slot kNone = 0xFFFFFFFF;
@@ -32,6 +34,9 @@ class Poller {
   Slot add(int fd, Watcher& watcher);
   void want_write(Slot slot, int fd, bool wanted);
   void remove(Slot slot, int fd);
+  /// Inside a batch of events: on_batch_end() follows once it is over, and true is returned. Answers that are sent together wake a
+  /// client once instead of once each.
+  bool at_batch_end(Slot slot);
 
  private:
   struct Entry {
@@ -40,12 +45,15 @@ class Poller {
   };
   void wait();
   void dispatch();
+  Watcher* watcher_of(uint64_t tag) const;
   uint64_t tag_of(Slot slot) const { return (uint64_t{entries_[slot].generation} << 32) | slot; }
 
   UniqueFd epoll_;
   asio::posix::stream_descriptor descriptor_;
   std::vector<Entry> entries_;
   std::vector<Slot> free_;
+  bool in_batch_ = false;
+  std::vector<uint64_t> batch_end_;  // tags of the slots that asked
 };
 
 }  // namespace inferd::os

@@ -39,6 +39,9 @@ class Stream {
   std::string& output() { return output_; }
   size_t unsent() const { return output_.size() - sent_; }
 
+  /// See Poller::at_batch_end().
+  bool at_batch_end() { return poller_.at_batch_end(slot_); }
+
   /// Sends what the kernel takes; while something is left, on_events() tells when there is room again. False: broken.
   bool flush();
 

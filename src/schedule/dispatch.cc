@@ -8,8 +8,7 @@ void Scheduler::set_limits() {
   for (const auto& entry : router_.entries()) admission_.set_limit(&entry, entry.backend->active_limit());
 }
 
-void Dispatch::try_entry(size_t from) {
-  const auto now = std::chrono::steady_clock::now();
+void Dispatch::try_entry(size_t from, Breaker::Time now) {
   entry_ = scheduler_.router_.pick(now, from);
   if (entry_ == nullptr) {
     stage_ = Stage::kEnded;
@@ -65,11 +64,12 @@ void Dispatch::done(const Completion& completion) {
 
 void Dispatch::failed(const Error& error) {
   Router::Entry& entry = *entry_;
+  const auto now = std::chrono::steady_clock::now();
   const bool callers_fault = error.code == Code::kInvalidRequest;
   if (callers_fault) {
     entry.breaker.no_verdict();
   } else {
-    entry.breaker.failed(std::chrono::steady_clock::now());
+    entry.breaker.failed(now);
   }
   Outcome* outcome = outcome_;
   const auto self = shared_from_this();
@@ -77,9 +77,9 @@ void Dispatch::failed(const Error& error) {
   end(entry);
   if (outcome == nullptr) return;
   const size_t next = scheduler_.router_.position(&entry) + 1;
-  if (!callers_fault && !text_sent_ && scheduler_.router_.pick(std::chrono::steady_clock::now(), next) != nullptr) {
+  if (!callers_fault && !text_sent_ && scheduler_.router_.pick(now, next) != nullptr) {
     generation_.reset();
-    return try_entry(next);
+    return try_entry(next, now);
   }
   outcome->failed(copy);
 }

@@ -50,7 +50,7 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
       : scheduler_(scheduler), request_(std::move(request)), outcome_(&outcome) {}
 
   /// Begins; `outcome` may be called from inside.
-  void submit() { try_entry(0); }
+  void submit(Breaker::Time now) { try_entry(0, now); }
   Stage stage() const { return stage_; }
   /// What is known of the usage so far.
   const Usage& usage() const { return usage_; }
@@ -61,7 +61,7 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
   void cancel(OnRemoved on_removed);
 
  private:
-  void try_entry(size_t from);
+  void try_entry(size_t from, Breaker::Time now);
   void start_if_possible();
   void end(Router::Entry& entry);
 

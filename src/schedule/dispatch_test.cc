@@ -26,7 +26,7 @@ class DispatchTest : public ::testing::Test {
  protected:
   std::shared_ptr<Dispatch> submit(Record& record) {
     auto dispatch = std::make_shared<Dispatch>(scheduler_, std::make_shared<GenerateRequest>(), record);
-    dispatch->submit();
+    dispatch->submit(Breaker::Time());
     return dispatch;
   }
   os::asio::io_context io_;

@@ -113,7 +113,7 @@ void Connection::process(std::string_view data) {
   }
   processing_ = false;
   if (state_ != State::kClosed && state_ != State::kLingering && at < data.size()) hold(data.substr(at));
-  flush();
+  flush_soon();
 }
 
 void Connection::process_input() {
@@ -149,7 +149,7 @@ void Connection::process_input() {
   if (state_ == State::kClosed) return;
   if (end_of_file_ && state_ == State::kReading) return on_end_of_file();
   if (input_.empty() && input_.capacity() > 0) std::string().swap(input_);
-  flush();
+  flush_soon();
 }
 
 // False when no further line may be taken now.
@@ -248,12 +248,16 @@ void Connection::flush() {
 }
 
 void Connection::flush_soon() {
-  if (processing_ || flush_posted_) return;  // process() flushes at its end
+  if (processing_ || flush_posted_) return;  // process() does it at its end
   flush_posted_ = true;
-  os::asio::post(context_.io, [self = shared_from_this()] {
-    self->flush_posted_ = false;
-    self->flush();
-  });
+  if (stream_.at_batch_end()) return;
+  os::asio::post(context_.io, [self = shared_from_this()] { self->on_batch_end(); });
+}
+
+void Connection::on_batch_end() {
+  const auto self = shared_from_this();
+  flush_posted_ = false;
+  flush();
 }
 
 // The peer takes nothing now. It has the write timeout to take at least something.

@@ -50,7 +50,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   std::string& output() { return stream_.output(); }
   /// Sends what output() holds, as far as the peer takes it.
   void flush();
-  /// The same, but once for all frames that come out of one event.
+  /// The same, but once for all frames that come out of one event, and after those of other connections.
   void flush_soon();
   /// The request has ended: the next line is read.
   void finished();
@@ -71,6 +71,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   enum class State { kAuthenticating, kReading, kBusy, kLingering, kClosed };
 
   void on_events(os::Poller::Events events) override;
+  void on_batch_end() override;
   void read_more();
   void on_write_blocked();
   void process(std::string_view data);

@@ -57,7 +57,7 @@ void V1Session::handle(Decoded decoded) {
   if (auto valid = wire::v1::validate(*request_); !valid) return refuse(valid.error().code, valid.error().message);
   if (context_.draining) return refuse(Code::kBackendUnavailable, "draining");
   dispatch_ = std::make_shared<Dispatch>(context_.scheduler, request_, static_cast<Outcome&>(*this));
-  dispatch_->submit();
+  dispatch_->submit(arrived_);
 }
 
 void V1Session::refuse(Code code, std::string_view message) {

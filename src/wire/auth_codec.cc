@@ -13,7 +13,7 @@ std::optional<std::string> decode_auth(std::string_view line) {
   if (!document.parse(line)) return std::nullopt;
   auto fields = JsonFields::of(document.root(), "", kFields);
   std::string type, key;
-  if (!fields || !fields->text("type", type, true) || !fields->text("key", key, true) || type != "auth") return std::nullopt;
+  if (!fields || !fields->text(0, type, true) || !fields->text(1, key, true) || type != "auth") return std::nullopt;
   return key;
 }
 

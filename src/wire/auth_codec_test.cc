@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <string>
+#include <vector>
 
 #include "base/utf8.h"
 
@@ -26,19 +28,15 @@ TEST(AuthCodec, KeyOrderExtraFieldsAndWhiteSpaceDoNotMatter) {
 
 // D26: "other type or garbage → none"; 01 §2.3 for the rest
 TEST(AuthCodec, AnythingElseGivesNothing) {
-  for (const std::string& line : {
-           std::string(), std::string("\r"), std::string("garbage"), std::string("secret"), std::string("{}"), std::string("[]"),
-           std::string("null"), std::string(R"("auth")"), std::string(R"(["auth","k"])"), std::string(R"({"type":"auth"})"),
-           std::string(R"({"key":"k"})"), std::string(R"({"type":"Auth","key":"k"})"), std::string(R"({"type":"auth ","key":"k"})"),
-           std::string(R"({"type":"","key":"k"})"), std::string(R"({"type":"token","key":"k"})"), std::string(R"({"type":null,"key":"k"})"),
-           std::string(R"({"Type":"auth","key":"k"})"), std::string(R"({"type":"auth","Key":"k"})"),
-           std::string(R"({"type":"auth","key":null})"), std::string(R"({"type":"auth","key":5})"),
-           std::string(R"({"type":"auth","key":["k"]})"), std::string(R"({"type":"auth","key":"k","key":"k"})"),
-           std::string(R"({"type":"auth","type":"auth","key":"k"})"), std::string(R"({"type":"auth","key":"k")"),
-           std::string(R"({"type":"auth","key":"k"}x)"), std::string(R"({"type":"auth","key":"k"}{"type":"auth","key":"k"})"),
-           std::string("\xEF\xBB\xBF{\"type\":\"auth\",\"key\":\"k\"}"), std::string("{\"type\":\"auth\",\"key\":\"\xFF\"}"),
-           std::string("{\"type\":\"auth\",\"key\":\"\n\"}"), std::string(R"({"type":"auth","key":"\ud800"})"),
-           std::string(R"({"messages":[{"role":"user","content":"hi"}]})")}) {
+  for (const char* line : {
+           "", "\r", "garbage", "secret", "{}", "[]", "null", R"("auth")", R"(["auth","k"])", R"({"type":"auth"})", R"({"key":"k"})",
+           R"({"type":"Auth","key":"k"})", R"({"type":"auth ","key":"k"})", R"({"type":"","key":"k"})", R"({"type":"token","key":"k"})",
+           R"({"type":null,"key":"k"})", R"({"Type":"auth","key":"k"})", R"({"type":"auth","Key":"k"})", R"({"type":"auth","key":null})",
+           R"({"type":"auth","key":5})", R"({"type":"auth","key":["k"]})", R"({"type":"auth","key":"k","key":"k"})",
+           R"({"type":"auth","type":"auth","key":"k"})", R"({"type":"auth","key":"k")", R"({"type":"auth","key":"k"}x)",
+           R"({"type":"auth","key":"k"}{"type":"auth","key":"k"})", "\xEF\xBB\xBF{\"type\":\"auth\",\"key\":\"k\"}",
+           "{\"type\":\"auth\",\"key\":\"\xFF\"}", "{\"type\":\"auth\",\"key\":\"\n\"}", R"({"type":"auth","key":"\ud800"})",
+           R"({"messages":[{"role":"user","content":"hi"}]})"}) {
     EXPECT_EQ(decode_auth(line), std::nullopt) << line;
   }
 }
@@ -47,7 +45,7 @@ TEST(AuthCodec, IsWrittenWithTypeFirstAndReadBack) {
   std::string out = "before\n";
   append_auth(out, "se\"cret\\\n");
   EXPECT_EQ(out, "before\n" R"({"type":"auth","key":"se\"cret\\\n"})" "\n");
-  for (const std::string& key : {std::string(), std::string("k"), std::string(4000, 'k'), std::string("a\0b", 3), std::string("é☃𝄞")}) {
+  for (const std::string& key : std::vector<std::string>{"", "k", std::string(4000, 'k'), std::string("a\0b", 3), "é☃𝄞"}) {
     std::string line;
     append_auth(line, key);
     EXPECT_EQ(line.find('\n') + 1, line.size());

@@ -33,60 +33,54 @@ bool JsonFields::wrong(std::string_view name, std::string_view expected) {
   return false;
 }
 
-bool JsonFields::missing(std::string_view name) {
-  if (!error_) error_ = Error{Code::kInvalidRequest, "missing field `" + path_of(name) + "`"};
+bool JsonFields::missing(size_t field) {
+  if (!error_) error_ = Error{Code::kInvalidRequest, "missing field `" + path_of(field) + "`"};
   return false;
 }
 
-std::optional<JsonValue> JsonFields::find(std::string_view name) const {
-  const auto at = std::ranges::find(known_, name);
-  assert(at != known_.end());
-  return values_[static_cast<size_t>(at - known_.begin())];
-}
-
-bool JsonFields::text(std::string_view name, std::string& out, bool required) {
-  const auto value = find(name);
-  if (!value) return required ? missing(name) : true;
-  if (value->type() != Type::kString) return wrong(name, "a string");
+bool JsonFields::text(size_t field, std::string& out, bool required) {
+  const auto& value = find(field);
+  if (!value) return required ? missing(field) : true;
+  if (value->type() != Type::kString) return wrong(known_[field], "a string");
   out = value->text();
   return true;
 }
 
-bool JsonFields::number(std::string_view name, double& out) {
-  const auto value = find(name);
+bool JsonFields::number(size_t field, double& out) {
+  const auto& value = find(field);
   if (!value || value->is_null()) return true;
   if (value->type() != Type::kInteger && value->type() != Type::kUnsigned && value->type() != Type::kDouble) {
-    return wrong(name, "a number");
+    return wrong(known_[field], "a number");
   }
   out = value->number();
   return true;
 }
 
-bool JsonFields::unsigned_number(std::string_view name, uint64_t max, std::optional<uint64_t>& out) {
-  const auto value = find(name);
+bool JsonFields::unsigned_number(size_t field, uint64_t max, std::optional<uint64_t>& out) {
+  const auto& value = find(field);
   if (!value || value->is_null()) return true;
   uint64_t number = 0;
-  if (!value->unsigned_within(max, number)) return wrong(name, "an integer from 0 to " + std::to_string(max));
+  if (!value->unsigned_within(max, number)) return wrong(known_[field], "an integer from 0 to " + std::to_string(max));
   out = number;
   return true;
 }
 
-bool JsonFields::boolean(std::string_view name, bool& out) {
-  const auto value = find(name);
+bool JsonFields::boolean(size_t field, bool& out) {
+  const auto& value = find(field);
   if (!value || value->is_null()) return true;
-  if (value->type() != Type::kBool) return wrong(name, "true or false");
+  if (value->type() != Type::kBool) return wrong(known_[field], "true or false");
   out = value->boolean();
   return true;
 }
 
-std::optional<JsonValue> JsonFields::array(std::string_view name, bool required) {
-  const auto value = find(name);
+std::optional<JsonValue> JsonFields::array(size_t field, bool required) {
+  const auto& value = find(field);
   if (!value) {
-    if (required) missing(name);
+    if (required) missing(field);
     return std::nullopt;
   }
   if (value->type() != Type::kArray) {
-    wrong(name, "an array");
+    wrong(known_[field], "an array");
     return std::nullopt;
   }
   return value;

@@ -19,20 +19,21 @@ class JsonFields {
   /// `path` is where the object stands, for errors: "" or "messages[0]". `known` are its fields' names.
   static Result<JsonFields> of(JsonValue object, std::string path, std::span<const std::string_view> known);
 
-  /// The member, or nothing. `null` counts as absent for optional scalars.
-  std::optional<JsonValue> find(std::string_view name) const;
+  /// The member with the number `field` in the list of known names, or nothing.
+  const std::optional<JsonValue>& find(size_t field) const { return values_[field]; }
 
-  // Each: false after an error was stored in error(); an absent optional field leaves `out` alone.
-  bool text(std::string_view name, std::string& out, bool required);       // null is an error
-  bool number(std::string_view name, double& out);
-  bool unsigned_number(std::string_view name, uint64_t max, std::optional<uint64_t>& out);
-  bool boolean(std::string_view name, bool& out);
-  std::optional<JsonValue> array(std::string_view name, bool required);    // null is an error
+  // Each takes the number of a known name; `null` counts as absent for optional scalars. False after an error was stored in error(); an absent optional field leaves `out` alone.
+  bool text(size_t field, std::string& out, bool required);       // null is an error
+  bool number(size_t field, double& out);
+  bool unsigned_number(size_t field, uint64_t max, std::optional<uint64_t>& out);
+  bool boolean(size_t field, bool& out);
+  std::optional<JsonValue> array(size_t field, bool required);    // null is an error
 
   bool ok() const { return !error_; }
   const Error& error() const { return *error_; }
   bool wrong(std::string_view name, std::string_view expected);  // stores an error; always false
-  bool missing(std::string_view name);
+  bool missing(size_t field);
+  std::string path_of(size_t field) const { return path_of(known_[field]); }
   std::string path_of(std::string_view name) const;
 
  private:

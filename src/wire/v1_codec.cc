@@ -23,6 +23,12 @@ constexpr std::array kResponseFields = {"type"sv, "id"sv,      "content"sv, "usa
                                         "code"sv, "message"sv, "status"sv,  "backend"sv, "route"sv};
 constexpr std::array kUsageFields = {"prompt_tokens"sv, "completion_tokens"sv, "cached_prompt_tokens"sv};
 
+// The places of these names.
+enum RequestField { kId, kMessages, kTemperature, kTopP, kTopK, kMaxTokens, kStream, kGrammar, kImageTokenBudget, kSeed, kStop, kPriority, kLocalOnly };
+enum MessageField { kRole, kContent };
+enum ResponseField { kType, kResponseId, kText, kUsage, kStopReason, kCode, kMessage, kStatus, kBackend, kRoute };
+enum UsageField { kPromptTokens, kCompletionTokens, kCachedPromptTokens };
+
 constexpr std::array kRoles = {std::pair(Role::kSystem, "system"sv), std::pair(Role::kUser, "user"sv),
                                std::pair(Role::kAssistant, "assistant"sv)};
 constexpr std::array kPriorities = {std::pair(Priority::kInteractive, "interactive"sv), std::pair(Priority::kBatch, "batch"sv)};
@@ -62,9 +68,9 @@ Result<Message> decode_message(JsonValue value, size_t index) {
   if (!fields) return std::unexpected(fields.error());
   Message message;
   std::string role;
-  if (!fields->text("role", role, true) || !fields->text("content", message.content, true)) return std::unexpected(fields->error());
+  if (!fields->text(kRole, role, true) || !fields->text(kContent, message.content, true)) return std::unexpected(fields->error());
   const auto known = value_of(kRoles, role);
-  if (!known) return std::unexpected(invalid(unknown_variant(fields->path_of("role"), kRoles, role)));
+  if (!known) return std::unexpected(invalid(unknown_variant(fields->path_of(kRole), kRoles, role)));
   message.role = *known;
   return message;
 }
@@ -74,18 +80,18 @@ Status decode_fields(JsonFields& fields, GenerateRequest& request) {
     if (from) to = static_cast<uint32_t>(*from);
   };
   std::optional<uint64_t> top_k, max_tokens, budget, seed;
-  const bool scalars = fields.number("temperature", request.sampling.temperature) && fields.number("top_p", request.sampling.top_p) &&
-                       fields.unsigned_number("top_k", kMaxU32, top_k) && fields.unsigned_number("max_tokens", kMaxU32, max_tokens) &&
-                       fields.boolean("stream", request.stream) && fields.unsigned_number("image_token_budget", kMaxU32, budget) &&
-                       fields.text("grammar", request.grammar, false) && fields.unsigned_number("seed", kMaxU32, seed) &&
-                       fields.boolean("local_only", request.local_only);
+  const bool scalars = fields.number(kTemperature, request.sampling.temperature) && fields.number(kTopP, request.sampling.top_p) &&
+                       fields.unsigned_number(kTopK, kMaxU32, top_k) && fields.unsigned_number(kMaxTokens, kMaxU32, max_tokens) &&
+                       fields.boolean(kStream, request.stream) && fields.unsigned_number(kImageTokenBudget, kMaxU32, budget) &&
+                       fields.text(kGrammar, request.grammar, false) && fields.unsigned_number(kSeed, kMaxU32, seed) &&
+                       fields.boolean(kLocalOnly, request.local_only);
   if (!scalars) return std::unexpected(fields.error());
   narrow(top_k, request.sampling.top_k);
   narrow(max_tokens, request.max_tokens);
   narrow(budget, request.image_token_budget);
   narrow(seed, request.sampling.seed);
 
-  const auto messages = fields.array("messages", true);
+  const auto messages = fields.array(kMessages, true);
   if (!messages) return std::unexpected(fields.error());
   request.messages.reserve(messages->size());
   for (const JsonValue value : *messages) {
@@ -93,7 +99,7 @@ Status decode_fields(JsonFields& fields, GenerateRequest& request) {
     if (!message) return std::unexpected(message.error());
     request.messages.push_back(std::move(*message));
   }
-  if (const auto stop = fields.find("stop"); stop && !stop->is_null()) {
+  if (const auto stop = fields.find(kStop); stop && !stop->is_null()) {
     if (stop->type() != JsonValue::Type::kArray) {
       fields.wrong("stop", "an array of strings");
       return std::unexpected(fields.error());
@@ -117,12 +123,12 @@ std::variant<GenerateRequest, DecodeFailure> decode_request(std::string_view lin
   GenerateRequest request;
   auto fields = JsonFields::of(document.root(), "", kRequestFields);
   if (!fields) return DecodeFailure{"", fields.error().message};
-  if (!fields->text("id", request.id, false)) return DecodeFailure{"", fields->error().message};
+  if (!fields->text(kId, request.id, false)) return DecodeFailure{"", fields->error().message};
   if (auto decoded = decode_fields(*fields, request); !decoded) return DecodeFailure{std::move(request.id), decoded.error().message};
   // An unknown priority is a wrong value of the right type: the connection stays open, so validate() has to see it.
   std::string priority;
-  if (const auto value = fields->find("priority"); value && !value->is_null()) {
-    if (!fields->text("priority", priority, false)) return DecodeFailure{std::move(request.id), fields->error().message};
+  if (const auto value = fields->find(kPriority); value && !value->is_null()) {
+    if (!fields->text(kPriority, priority, false)) return DecodeFailure{std::move(request.id), fields->error().message};
     request.priority = value_of(kPriorities, priority).value_or(Priority::kUnknown);
   }
   return request;
@@ -272,41 +278,41 @@ Result<Response> decode_response(std::string_view line) {
   auto fields = JsonFields::of(document.root(), "", kResponseFields);
   if (!fields) return std::unexpected(fields.error());
   std::string type, id;
-  if (!fields->text("type", type, true) || !fields->text("id", id, true)) return std::unexpected(fields->error());
+  if (!fields->text(kType, type, true) || !fields->text(kResponseId, id, true)) return std::unexpected(fields->error());
   if (type == "token") {
     Token token{std::move(id), {}};
-    if (!fields->text("content", token.content, true)) return std::unexpected(fields->error());
+    if (!fields->text(kText, token.content, true)) return std::unexpected(fields->error());
     return token;
   }
   if (type == "error") {
     std::string code, message;
-    if (!fields->text("code", code, true) || !fields->text("message", message, true)) return std::unexpected(fields->error());
+    if (!fields->text(kCode, code, true) || !fields->text(kMessage, message, true)) return std::unexpected(fields->error());
     const auto known = error_code_from_name(code);
     if (!known) return fail(Code::kInvalidRequest, "unknown error code `" + code + "`");
     return Failure{std::move(id), Error{*known, std::move(message)}};
   }
   if (type == "status") {
     StatusFrame status{std::move(id), {}};
-    if (!fields->text("status", status.status, true)) return std::unexpected(fields->error());
+    if (!fields->text(kStatus, status.status, true)) return std::unexpected(fields->error());
     return status;
   }
   if (type != "done") return fail(Code::kInvalidRequest, "unknown frame type `" + type + "`");
   Done done{.id = std::move(id), .content = {}, .completion = {}, .backend = {}, .route = {}};
   std::string stop_reason;
-  if (!fields->text("content", done.content, true) || !fields->text("stop_reason", stop_reason, true) ||
-      !fields->text("backend", done.backend, true) || !fields->text("route", done.route, false)) {
+  if (!fields->text(kText, done.content, true) || !fields->text(kStopReason, stop_reason, true) ||
+      !fields->text(kBackend, done.backend, true) || !fields->text(kRoute, done.route, false)) {
     return std::unexpected(fields->error());
   }
   const auto reason = value_of(kStopReasons, stop_reason);
   if (!reason) return fail(Code::kInvalidRequest, unknown_variant("stop_reason", kStopReasons, stop_reason));
   done.completion.stop_reason = *reason;
-  const auto usage_value = fields->find("usage");
+  const auto usage_value = fields->find(kUsage);
   if (!usage_value) return fail(Code::kInvalidRequest, "missing field `usage`");
   auto usage = JsonFields::of(*usage_value, "usage", kUsageFields);
   if (!usage) return std::unexpected(usage.error());
   std::optional<uint64_t> prompt, completion, cached;
-  if (!usage->unsigned_number("prompt_tokens", kMaxU32, prompt) || !usage->unsigned_number("completion_tokens", kMaxU32, completion) ||
-      !usage->unsigned_number("cached_prompt_tokens", kMaxU32, cached)) {
+  if (!usage->unsigned_number(kPromptTokens, kMaxU32, prompt) || !usage->unsigned_number(kCompletionTokens, kMaxU32, completion) ||
+      !usage->unsigned_number(kCachedPromptTokens, kMaxU32, cached)) {
     return std::unexpected(usage->error());
   }
   if (!prompt || !completion) return fail(Code::kInvalidRequest, "missing field in `usage`");

@@ -293,13 +293,15 @@ TEST(V1Requests, WhatIsNotGivenHasTheDefaultsOfTheSpec) {
 TEST(V1Requests, ALineThatIsNotOneJsonObjectIsADecodeFailure) {
   const std::string good = line_of(golden("request_example_of_the_spec"));
   for (const std::string& line : std::vector<std::string>{
-           "", " ", " \t\r", "{ this is not json }", "GET / HTTP/1.1\r", "{", good.substr(0, good.size() - 1), good + good,
-           good + " " + good, good + "x", good + ",", "\xEF\xBB\xBF" + good, std::string(1, '\0') + good, good + '\0', "[" + good + "]",
-           "[]", "42", "\"hi\"", "null", "true", "{}", R"({"messages":[],})", "/**/" + good, good + "//", R"({'messages':[]})",
-           R"({messages:[]})", R"({"messages":[],"temperature":NaN})", R"({"messages":[],"temperature":Infinity})",
-           R"({"messages":[],"temperature":.5})", R"({"messages":[],"temperature":1.})", R"({"messages":[],"temperature":+1})",
-           R"({"messages":[],"top_k":01})", R"({"messages":[],"top_k":0x1})", R"({"messages":[],"stream":True})",
-           R"(["a1",[["user","hi"]]])" /* §8.6, which we do not take over */}) {
+
+           "", " ", " \t\r", "{ this is not json }", "GET / HTTP/1.1\r", "{", good.substr(0, good.size() - 1),
+           good + good, good + " " + good, good + "x", good + ",", "\xEF\xBB\xBF" + good, std::string(1, '\0') + good,
+           good + '\0', "[" + good + "]", "[]", "42", "\"hi\"", "null", "true", "{}", R"({"messages":[],})",
+           "/**/" + good, good + "//", R"({'messages':[]})", R"({messages:[]})",
+           R"({"messages":[],"temperature":NaN})", R"({"messages":[],"temperature":Infinity})",
+           R"({"messages":[],"temperature":.5})", R"({"messages":[],"temperature":1.})",
+           R"({"messages":[],"temperature":+1})", R"({"messages":[],"top_k":01})", R"({"messages":[],"top_k":0x1})",
+           R"({"messages":[],"stream":True})", R"(["a1",[["user","hi"]]])" /* §8.6, which we do not take over */}) {
     SCOPED_TRACE(line);
     EXPECT_FALSE(failure_of(line).message.empty());
   }
@@ -309,9 +311,9 @@ TEST(V1Requests, ALineThatIsNotOneJsonObjectIsADecodeFailure) {
 TEST(V1Requests, AStringThatIsNoUnicodeTextIsADecodeFailure) {
   const std::string nul(1, '\0');
   for (const std::string& text : std::vector<std::string>{
-           "\x80", "\xE2\x82", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\xF0\x9D\x84", R"(\ud800)", R"(\udc00)",
-           R"(\ud83dx)", R"(\ud83d\n)", R"(\ud83d\ud83d)", R"(\udc00\ud83d)", R"(\q)", R"(\u12)", R"(\u12g4)", R"(\U0041)", R"(\')",
-           R"(\x41)", "\x01", "\x1F", "\t", "\n", "\r", nul}) {
+           "\x80", "\xE2\x82", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\xF0\x9D\x84", R"(\ud800)",
+           R"(\udc00)", R"(\ud83dx)", R"(\ud83d\n)", R"(\ud83d\ud83d)", R"(\udc00\ud83d)", R"(\q)", R"(\u12)",
+           R"(\u12g4)", R"(\U0041)", R"(\')", R"(\x41)", "\x01", "\x1F", "\t", "\n", "\r", nul}) {
     SCOPED_TRACE(text);
     failure_of(R"({"messages":[{"role":"user","content":")" + text + R"("}]})");
     failure_of(R"({"id":")" + text + "\"," + std::string(kHi) + "}");
@@ -397,14 +399,17 @@ TEST(V1Requests, AFieldOfTheWrongShapeIsADecodeFailureThatNamesItAndCarriesTheId
   }
 }
 
-// Spec 01 §2.3 (1e400), README 2: the line is one well-formed JSON object, so its id can be read
-TEST(V1Requests, ANumberBeyondADoubleIsADecodeFailureThatCarriesTheId) {
-  for (const char* number : {"1e400", "-1e400", "1e999", "17976931348623159e293", "1e9999999999"}) {
+// Spec 01 §2.3 (1e400); README 2: the line is one well-formed JSON object, so its id can be read; README 7: an error by name
+TEST(V1Requests, ANumberBeyondADoubleIsADecodeFailureThatNamesItsFieldAndCarriesTheId) {
+  for (const char* number : {"1e400", "-1e400", "1e999", "17976931348623159e293"}) {
     SCOPED_TRACE(number);
-    for (const char* field : {"temperature", "top_p", "top_k"}) {
-      EXPECT_EQ(failure_of(R"({"id":"r",)" + std::string(kHi) + ",\"" + field + "\":" + number + "}").id, "r") << field;
+    for (const std::string field : {"temperature", "top_p", "top_k"}) {
+      const DecodeFailure failure = failure_of(R"({"id":"r",)" + std::string(kHi) + ",\"" + field + "\":" + number + "}");
+      EXPECT_EQ(failure.id, "r");
+      EXPECT_NE(failure.message.find("`" + field + "`"), std::string::npos) << failure.message;
     }
   }
+  failure_of("{" + std::string(kHi) + R"(,"temperature":1e99999999999999999999})");
 }
 
 // Spec 01 §2.3: an id that cannot be read leaves the reply's id empty
@@ -428,8 +433,8 @@ TEST(V1Requests, AnyStringIsAnId) {
 // Spec 01 §2.3: "Float fields accept JSON integers and floats", u32 "0…4294967295 only"
 TEST(V1Requests, NumbersAreReadWithTheirValue) {
   const std::vector<std::pair<const char*, double>> floats = {
-      {"0", 0},       {"1", 1},           {"-1", -1},       {"0.0", 0},       {"2.5", 2.5},   {"1E2", 100},         {"1e-2", 0.01},
-      {"1.5e+1", 15}, {"1e308", 1e308},   {"-1e308", -1e308}, {"5e-324", 5e-324}, {"0.1", 0.1}, {"4294967296", 4294967296.0},
+      {"0", 0}, {"1", 1}, {"-1", -1}, {"0.0", 0}, {"2.5", 2.5}, {"1E2", 100}, {"1e-2", 0.01}, {"1.5e+1", 15},
+      {"1e308", 1e308}, {"-1e308", -1e308}, {"5e-324", 5e-324}, {"0.1", 0.1}, {"4294967296", 4294967296.0},
       {"9223372036854775808", 9223372036854775808.0}, {"18446744073709551616", 18446744073709551616.0},
       {"1.7976931348623157e308", 1.7976931348623157e308}};
   for (const auto& [text, value] : floats) {
@@ -450,9 +455,12 @@ TEST(V1Requests, NumbersAreReadWithTheirValue) {
 
 // Spec 01 §2.3: at every level, whatever their value is; twice is no "duplicate known field"
 TEST(V1Requests, UnknownFieldsAreIgnoredAtEveryLevel) {
-  for (const char* value : {"null", "1.5", "\"x\"", "true", "[]", "{}", R"([{"id":5}])", R"({"messages":7,"a":[[]]})", "99999999999999999999"}) {
+  for (const char* value : {
+           "null", "1.5", "\"x\"", "true", "[]", "{}", R"([{"id":5}])", R"({"messages":7,"a":[[]]})",
+           "99999999999999999999"}) {
     const std::string field = "\"future_field\":" + std::string(value);
-    const std::string line = "{" + field + R"(,"id":"a","messages":[{)" + field + R"(,"role":"user","content":"hi",)" + field + "}]," + field + "}";
+    const std::string message = "{" + field + R"(,"role":"user","content":"hi",)" + field + "}";
+    const std::string line = "{" + field + R"(,"id":"a","messages":[)" + message + "]," + field + "}";
     expect_same(request_of(line), hi("a"));
   }
   expect_same(request_of(R"({"ID":5,"":1,"id ":2,"idx":3,"id":"a",)" + std::string(kHi) + "}"), hi("a"));
@@ -598,7 +606,8 @@ TEST(V1Writing, EveryFrameIsOneLine) {
   for (int byte = 0; byte < 128; ++byte) all += static_cast<char>(byte);
   all += "é☃𝄞";
   for (const Response& response : std::initializer_list<Response>{
-           Token{all, all}, done(all, all, StopReason::kEnd, {1, 2, 3}, all, all), Failure{all, {Code::kInternal, all}}, StatusFrame{all, all}}) {
+           Token{all, all}, done(all, all, StopReason::kEnd, {1, 2, 3}, all, all), Failure{all, {Code::kInternal, all}},
+           StatusFrame{all, all}}) {
     const std::string frame = encode(response);
     EXPECT_EQ(frame.find('\n') + 1, frame.size());
     const auto read = decode_response(line_of(frame));
@@ -611,7 +620,17 @@ TEST(V1Writing, FramesAreAppendedToWhatIsThere) {
   std::string out;
   append_token(out, "a", "b");
   append_error(out, "a", Code::kQueueFull, "queue full");
-  EXPECT_EQ(out, R"({"type":"token","id":"a","content":"b"})" "\n" R"({"type":"error","id":"a","code":"queue_full","message":"queue full"})" "\n");
+  EXPECT_EQ(out, R"({"type":"token","id":"a","content":"b"})" "\n"
+                 R"({"type":"error","id":"a","code":"queue_full","message":"queue full"})" "\n");
+}
+
+// Spec 01 §1: frames are UTF-8, and a message may name a file, whose path is any bytes
+TEST(V1Writing, AMessageThatIsNoUtf8StillGivesAFrameThatCanBeRead) {
+  for (const char* path : {"/m\xFF.gguf", "/\xE2\x82", "/\xED\xA0\x80/x"}) {
+    std::string frame;
+    append_error(frame, "i", Code::kBackendUnavailable, std::string("model file ") + path);
+    EXPECT_TRUE(decode_response(line_of(frame))) << frame;
+  }
 }
 
 // Spec 01 §6.1: these five and no other code is ever sent
@@ -639,25 +658,27 @@ TEST(V1Responses, WhatIsNoKnownFrameIsAnError) {
   const auto with = [&](const std::string& body) { return R"({"type":"done","id":"a",)" + body + "}"; };
   const std::string good = with("\"content\":\"x\"," + usage + "," + rest);
   ASSERT_TRUE(decode_response(good));
-  for (const std::string& line : {
-           std::string(), std::string(" "), std::string("{}"), std::string("[]"), std::string("nonsense"), good + good, good + "x",
-           std::string(R"({"type":"later","id":"a"})"), std::string(R"({"type":"Token","id":"a","content":""})"),
-           std::string(R"({"id":"a","content":""})"), std::string(R"({"type":null,"id":"a","content":""})"),
-           std::string(R"({"type":"token","content":""})"), std::string(R"({"type":"token","id":null,"content":""})"),
-           std::string(R"({"type":"token","id":5,"content":""})"), std::string(R"({"type":"token","id":"a"})"),
-           std::string(R"({"type":"token","id":"a","content":null})"), std::string(R"({"type":"token","id":"a","content":["x"]})"),
-           std::string(R"({"type":"token","id":"a","content":"","content":""})"), std::string(R"({"type":"status","id":"a"})"),
-           std::string(R"({"type":"status","id":"a","status":5})"), std::string(R"({"type":"error","id":"a","message":"m"})"),
-           std::string(R"({"type":"error","id":"a","code":"internal"})"), std::string(R"({"type":"error","id":"a","code":"later","message":"m"})"),
-           std::string(R"({"type":"error","id":"a","code":"Internal","message":"m"})"), with(usage + "," + rest),
-           with("\"content\":\"x\"," + rest), with("\"content\":\"x\",\"usage\":null," + rest), with("\"content\":\"x\",\"usage\":[1,1]," + rest),
-           with("\"content\":\"x\",\"usage\":{}," + rest), with(R"("content":"x","usage":{"prompt_tokens":1},)" + rest),
+  for (const std::string& line : std::vector<std::string>{
+           "", " ", "{}", "[]", "nonsense", good + good, good + "x", R"({"type":"later","id":"a"})",
+           R"({"type":"Token","id":"a","content":""})", R"({"id":"a","content":""})",
+           R"({"type":null,"id":"a","content":""})", R"({"type":"token","content":""})",
+           R"({"type":"token","id":null,"content":""})", R"({"type":"token","id":5,"content":""})",
+           R"({"type":"token","id":"a"})", R"({"type":"token","id":"a","content":null})",
+           R"({"type":"token","id":"a","content":["x"]})", R"({"type":"token","id":"a","content":"","content":""})",
+           R"({"type":"status","id":"a"})", R"({"type":"status","id":"a","status":5})",
+           R"({"type":"error","id":"a","message":"m"})", R"({"type":"error","id":"a","code":"internal"})",
+           R"({"type":"error","id":"a","code":"later","message":"m"})",
+           R"({"type":"error","id":"a","code":"Internal","message":"m"})", with(usage + "," + rest),
+           with("\"content\":\"x\"," + rest), with("\"content\":\"x\",\"usage\":null," + rest),
+           with("\"content\":\"x\",\"usage\":[1,1]," + rest), with("\"content\":\"x\",\"usage\":{}," + rest),
+           with(R"("content":"x","usage":{"prompt_tokens":1},)" + rest),
            with(R"("content":"x","usage":{"completion_tokens":1},)" + rest),
            with(R"("content":"x","usage":{"prompt_tokens":-1,"completion_tokens":1},)" + rest),
            with(R"("content":"x","usage":{"prompt_tokens":1,"completion_tokens":4294967296},)" + rest),
            with(R"("content":"x","usage":{"prompt_tokens":1.0,"completion_tokens":1},)" + rest),
            with(R"("content":"x","usage":{"prompt_tokens":1,"prompt_tokens":1,"completion_tokens":1},)" + rest),
-           with("\"content\":\"x\"," + usage + R"(,"backend":"mock")"), with("\"content\":\"x\"," + usage + R"(,"stop_reason":"end")"),
+           with("\"content\":\"x\"," + usage + R"(,"backend":"mock")"),
+           with("\"content\":\"x\"," + usage + R"(,"stop_reason":"end")"),
            with("\"content\":\"x\"," + usage + R"(,"stop_reason":"end_turn","backend":"mock")"),
            with("\"content\":\"x\"," + usage + R"(,"stop_reason":"End","backend":"mock")"),
            with("\"content\":\"x\"," + usage + R"(,"stop_reason":"end","backend":null)")}) {
@@ -712,8 +733,9 @@ TEST(V1Properties, ARequestIsReadBackAsItWasWritten) {
 // Damages a frame in a few places: single bits, cuts, repeated parts, and pieces of JSON that hurt decoders.
 std::string mutated(std::string text, std::mt19937& random) {
   static constexpr std::array<std::string_view, 28> kPieces = {
-      "null", "1e400", "-1",   "64.0", "4294967296", "0", "true", "\"", "\\", "{",      "}",         "[",       "]",    ",",
-      ":",    "\xFF",  "\xE2\x82", "é", "\\ud800", "\\u0000", "\\ud834\\udd1e", "\"id\":\"x\",", "\"messages\":[],", "\"stop\":[\"\"],", "[[[[[[[[", "\"role\":\"x\",", "\"type\":\"done\",", " "};
+      "null", "1e400", "-1", "64.0", "4294967296", "0", "true", "\"", "\\", "{", "}", "[", "]", ",", ":", "\xFF",
+      "\xE2\x82", "é", "\\ud800", "\\u0000", "\\ud834\\udd1e", "\"id\":\"x\",", "\"messages\":[],",
+      "\"stop\":[\"\"],", "[[[[[[[[", "\"role\":\"x\",", "\"type\":\"done\",", " "};
   const auto random_below = [&](size_t bound) { return static_cast<size_t>(random()) % bound; };
   for (size_t left = 1 + random_below(3); left > 0; --left) {
     const size_t at = random_below(text.size() + 1);
