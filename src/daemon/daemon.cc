@@ -31,6 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr size_t kPoolThreads = 2;
 constexpr size_t kPoolQueue = 256;
+constexpr auto kLastWord = std::chrono::milliseconds(50);  // whoever is just connecting to admin still hears why the start failed
 constexpr auto kLastFlush = std::chrono::seconds(1);  // after the drain deadline, for the final frames
 
 class Daemon {
@@ -162,7 +163,7 @@ void Daemon::load_next(size_t index) {
     });
     return;
   }
-  if (draining_) return;
+  if (draining_ || exit_code_ != 0) return;
   for (const auto& backend : backends_) bus_.publish(backend->capabilities());
   for (const auto& backend : backends_) scheduler_->router().add(backend.get());
   scheduler_->set_limits();
@@ -197,7 +198,8 @@ void Daemon::fail_start(const Error& error) {
   log::error("daemon", "start failed: {}", error.message);
   bus_.publish(StatusEvent{.state = StatusEvent::State::kError, .phase = {}, .reason = error.message});
   exit_code_ = 1;
-  stop();
+  drain_timer_.expires_after(kLastWord);
+  drain_timer_.async_wait([this](const os::ErrorCode&) { stop(); });
 }
 
 void Daemon::on_signal() {
@@ -208,7 +210,7 @@ void Daemon::on_signal() {
 }
 
 void Daemon::drain() {
-  if (draining_) return;
+  if (draining_ || exit_code_ != 0) return;
   draining_ = true;
   log::info("daemon", "draining for at most {} s", options_.drain_timeout_secs);
   for (const auto& listener : listeners_) listener->close();

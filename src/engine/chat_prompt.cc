@@ -87,13 +87,7 @@ Result<std::string> ChatPrompt::render(const std::vector<Message>& messages) con
   }
 }
 
-Result<std::vector<Token>> ChatPrompt::tokens(const std::vector<Message>& messages, uint32_t n_ctx) const {
-  size_t bytes = 0;
-  for (const Message& message : messages) bytes += message.content.size();
-  // Tokenising 64 MiB to learn that it is too long would take gigabytes.
-  if (const size_t at_least = bytes / model_.longest_token(); at_least >= n_ctx) {
-    return fail(Code::kInvalidRequest, "the prompt has at least " + std::to_string(at_least) + " tokens, the context holds " + std::to_string(n_ctx));
-  }
+Result<std::vector<Token>> ChatPrompt::tokens(const std::vector<Message>& messages) const {
   const std::string mark = random_mark();
   std::vector<std::string> replaced;
   std::vector<Message> safe;

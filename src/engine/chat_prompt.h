@@ -22,8 +22,8 @@ class ChatPrompt {
   static Result<std::unique_ptr<ChatPrompt>> create(const Model& model);
   ~ChatPrompt();
 
-  /// Errors are kInvalidRequest: the template refuses the conversation, or the text alone is longer than `n_ctx` tokens can be.
-  Result<std::vector<Token>> tokens(const std::vector<Message>& messages, uint32_t n_ctx) const;
+  /// Errors are kInvalidRequest: the template refuses the conversation. The length of the text has been bounded by the caller.
+  Result<std::vector<Token>> tokens(const std::vector<Message>& messages) const;
 
  private:
   explicit ChatPrompt(const Model& model);

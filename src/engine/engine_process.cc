@@ -136,7 +136,8 @@ class EngineProcess {
                                  {.step = [this](wire::Step step) { send(std::move(step)); }, .removed = [this](uint64_t id) { send(wire::Removed{id}); }});
     if (!loop) return std::unexpected(loop.error());
     loop_ = std::move(*loop);
-    send(wire::Loaded{model_->name(), loop_->options().n_ctx, p.sequences, loop_->options().kv_cells, model_->n_ctx_train()});
+    send(wire::Loaded{model_->name(), loop_->options().n_ctx, p.sequences, loop_->options().kv_cells, model_->n_ctx_train(),
+                      static_cast<uint32_t>(model_->longest_token())});
     return {};
   }
 
@@ -247,7 +248,7 @@ class EngineProcess {
     const uint32_t n_ctx = loop_->options().n_ctx;
     auto sampler = Sampler::create(*model_, message.request.sampling, message.request.grammar);
     if (!sampler) return std::unexpected(sampler.error());
-    auto prompt = prompt_->tokens(message.request.messages, n_ctx);
+    auto prompt = prompt_->tokens(message.request.messages);
     if (!prompt) return std::unexpected(prompt.error());
     if (prompt->size() >= n_ctx) {
       return fail(Code::kInvalidRequest, "the prompt has " + std::to_string(prompt->size()) + " tokens, the context holds " + std::to_string(n_ctx));

@@ -108,6 +108,7 @@ void put(ByteWriter& w, const Loaded& m) {
   w.put(m.sequences);
   w.put(m.kv_cells);
   w.put(m.n_ctx_train);
+  w.put(m.longest_token);
 }
 bool get(ByteReader& r, Loaded& m) {
   m.model_name = r.get_text();
@@ -115,7 +116,8 @@ bool get(ByteReader& r, Loaded& m) {
   m.sequences = r.get<uint32_t>();
   m.kv_cells = r.get<uint32_t>();
   m.n_ctx_train = r.get<uint32_t>();
-  return true;
+  m.longest_token = r.get<uint32_t>();
+  return m.longest_token > 0;
 }
 
 void put(ByteWriter& w, const Prepared& m) {

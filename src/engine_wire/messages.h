@@ -57,6 +57,7 @@ struct Loaded {
   uint32_t sequences = 0;
   uint32_t kv_cells = 0;
   uint32_t n_ctx_train = 0;
+  uint32_t longest_token = 1;  // bytes: a text of n bytes has at least n / this tokens
 };
 struct Prepared {
   uint64_t id = 0;

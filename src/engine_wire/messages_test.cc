@@ -45,7 +45,7 @@ TEST(EngineMessages, EveryMessageIsReadBackAsItWasWritten) {
   expect_round_trip(FromEngine(Variant{"zen4"}));
   expect_round_trip(FromEngine(Proven{}));
   expect_round_trip(FromEngine(Loading{55}));
-  expect_round_trip(FromEngine(Loaded{"SmolLM2", 8192, 8, 16384, 2048}));
+  expect_round_trip(FromEngine(Loaded{"SmolLM2", 8192, 8, 16384, 2048, 64}));
   expect_round_trip(FromEngine(Prepared{1, 2}));
   expect_round_trip(FromEngine(Refused{1, Code::kInvalidRequest, "prompt has 9 tokens"}));
   expect_round_trip(FromEngine(full_step()));

@@ -128,8 +128,9 @@ void ActivityLog::record(log::Level level, std::string_view component, std::stri
     ++dropped_;
     return;
   }
-  append_record(pending_, redactor_, now, level, component, message, {});
-  if (options_.to_stderr) stderr_pending_.push_back({now, level, std::string(component), std::string(message)});
+  // A path may be anything; the texts of events come from frames that were checked.
+  append_record(pending_, redactor_, now, level, component, to_valid_utf8(message), {});
+  if (options_.to_stderr) stderr_pending_.push_back({now, level, std::string(component), to_valid_utf8(message)});
   if (waiting_) wake_.notify_one();
 }
 

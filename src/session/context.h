@@ -31,7 +31,7 @@ struct SessionContext {
 
   bool draining = false;
   std::set<std::shared_ptr<Connection>> connections;  // the open ones; keeps them alive
-  uint64_t buffered_bytes = 0;               // unfinished input held now, over all connections
+  uint64_t buffered_bytes = 0;               // input held now, over all connections, that is not a request yet
   std::function<void()> on_idle;             // while draining: called when a connection has become idle or is gone
 };
 

@@ -37,9 +37,13 @@ void V1Session::on_frame(std::string_view line) { handle(wire::v1::decode_reques
 
 void V1Session::on_large_frame(std::string line) {
   auto text = std::make_shared<std::string>(std::move(line));
+  context_.buffered_bytes += text->size();  // until it is parsed
   const auto decode = [this, text, self = connection_.shared_from_this()] {
     auto decoded = std::make_shared<Decoded>(wire::v1::decode_request(*text));
-    os::asio::post(context_.io, [this, decoded, self] { handle(std::move(*decoded)); });
+    os::asio::post(context_.io, [this, decoded, self, size = text->size()] {
+      context_.buffered_bytes -= size;
+      handle(std::move(*decoded));
+    });
   };
   if (!context_.pool.try_run(decode)) decode();  // the pool is full: this frame costs the I/O thread some milliseconds
 }
@@ -76,13 +80,13 @@ void V1Session::text(std::string_view piece) {
   if (content_.empty()) first_text_ = std::chrono::steady_clock::now();
   content_ += piece;
   if (request_->stream) {
-    wire::v1::append_token(connection_.output(), request_->id, piece);
-    if (dispatch_) connection_.flush_soon();
+    if (wire::v1::append_token(connection_.output(), request_->id, piece)) connection_.flush_soon();  // else done() says it
   }
 }
 
 void V1Session::done(const Completion& completion, const Backend& backend) {
-  wire::v1::append_done(connection_.output(), request_->id, content_, completion, backend.kind(), backend.name());
+  const auto written = wire::v1::append_done(connection_.output(), request_->id, content_, completion, backend.kind(), backend.name());
+  if (!written) wire::v1::append_error(connection_.output(), request_->id, written.error().code, written.error().message);
   const std::string peer = connection_.caller().text();
   const int64_t first_text_ms = content_.empty() ? -1 : std::chrono::duration_cast<std::chrono::milliseconds>(first_text_ - arrived_).count();
   context_.log.event(log::Level::kInfo, "request_done",

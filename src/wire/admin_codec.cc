@@ -1,6 +1,7 @@
 #include "wire/admin_codec.h"
 
 #include "base/json_text.h"
+#include "base/utf8.h"
 #include "wire/json_document.h"
 
 namespace inferd::wire::admin {
@@ -27,7 +28,7 @@ void append_fields(std::string& out, const Fields& fields) {
     append_json_text(out, key);
     out += ':';
     if (const auto* text = std::get_if<std::string>(&value)) {
-      append_json_text(out, *text);
+      append_json_text(out, to_valid_utf8(*text));
     } else if (const auto* number = std::get_if<uint64_t>(&value)) {
       append_json_number(out, *number);
     } else if (const auto* flag = std::get_if<bool>(&value)) {
@@ -87,7 +88,9 @@ Result<Frame> decode_frame(std::string_view line) {
   if (document.root().type() != JsonValue::Type::kObject) return fail(Code::kInvalidRequest, "an admin frame is no object");
   Frame frame;
   for (const JsonValue member : document.root()) {
-    auto& value = frame.fields[std::string(member.key())];
+    const auto [at, is_new] = frame.fields.try_emplace(std::string(member.key()));
+    if (!is_new) return fail(Code::kInvalidRequest, "duplicate field `" + at->first + "`");
+    auto& value = at->second;
     switch (member.type()) {
       case JsonValue::Type::kString: value = std::string(member.text()); break;
       case JsonValue::Type::kBool: value = member.boolean(); break;
@@ -95,6 +98,12 @@ Result<Frame> decode_frame(std::string_view line) {
       case JsonValue::Type::kUnsigned:
       case JsonValue::Type::kDouble: value = member.number(); break;
       default: value = nullptr;
+    }
+  }
+  for (const char* name : {"id", "phase", "status", "type"}) {
+    const auto at = frame.fields.find(name);
+    if (at != frame.fields.end() && !std::holds_alternative<std::string>(at->second)) {
+      return fail(Code::kInvalidRequest, "invalid type: field `" + std::string(name) + "`: expected a string");
     }
   }
   frame.status = frame.text("status");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 
 namespace inferd::wire {
 
@@ -52,6 +53,7 @@ bool JsonFields::number(size_t field, double& out) {
   if (value->type() != Type::kInteger && value->type() != Type::kUnsigned && value->type() != Type::kDouble) {
     return wrong(known_[field], "a number");
   }
+  if (!std::isfinite(value->number())) return wrong(name, "a number within the range of a double");
   out = value->number();
   return true;
 }

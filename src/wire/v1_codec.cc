@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json_text.h"
+#include "base/utf8.h"
 #include "request/limits.h"
 #include "wire/error_code.h"
 #include "wire/json_fields.h"
@@ -56,7 +57,7 @@ std::optional<typename Table::value_type::first_type> value_of(const Table& tabl
 // serde's wording, which people who debug clients of the published daemon know.
 template <class Table>
 std::string unknown_variant(const std::string& path, const Table& table, std::string_view text) {
-  std::string message = "field `" + path + "`: unknown variant `" + std::string(text.substr(0, 64)) + "`, expected one of ";
+  std::string message = "field `" + path + "`: unknown variant `" + std::string(cut_utf8(text, 64)) + "`, expected one of ";
   for (const auto& [value, name] : table) message += (value == table.front().first ? "`" : ", `") + std::string(name) + "`";
   return message;
 }
@@ -115,6 +116,22 @@ Status decode_fields(JsonFields& fields, GenerateRequest& request) {
   return {};
 }
 
+Status end_frame(std::string& out, size_t begin) {
+  out += "}\n";
+  const size_t bytes = out.size() - begin - 1;
+  if (bytes < kMaxFrameBytes) return {};
+  out.resize(begin);
+  return fail(Code::kFrameTooLarge, "the answer's frame has " + std::to_string(bytes) + " bytes, below " + std::to_string(kMaxFrameBytes) + " are possible");
+}
+
+// The id of a frame with another, doubled field.
+std::string readable_id(JsonValue root) {
+  static constexpr std::array kId = {"id"sv};
+  std::string id;
+  if (auto fields = JsonFields::of(root, "", kId)) fields->text("id", id, false);
+  return id;
+}
+
 }  // namespace
 
 std::variant<GenerateRequest, DecodeFailure> decode_request(std::string_view line) {
@@ -122,7 +139,7 @@ std::variant<GenerateRequest, DecodeFailure> decode_request(std::string_view lin
   if (auto parsed = document.parse(line); !parsed) return DecodeFailure{"", parsed.error().message};
   GenerateRequest request;
   auto fields = JsonFields::of(document.root(), "", kRequestFields);
-  if (!fields) return DecodeFailure{"", fields.error().message};
+  if (!fields) return DecodeFailure{readable_id(document.root()), fields.error().message};
   if (!fields->text(kId, request.id, false)) return DecodeFailure{"", fields->error().message};
   if (auto decoded = decode_fields(*fields, request); !decoded) return DecodeFailure{std::move(request.id), decoded.error().message};
   // An unknown priority is a wrong value of the right type: the connection stays open, so validate() has to see it.
@@ -218,16 +235,18 @@ void append_request(std::string& out, const GenerateRequest& request) {
   out += '}';
 }
 
-void append_token(std::string& out, std::string_view id, std::string_view content) {
+Status append_token(std::string& out, std::string_view id, std::string_view content) {
+  const size_t begin = out.size();
   out += "{\"type\":\"token\",\"id\":";
   append_json_text(out, id);
   out += ",\"content\":";
   append_json_text(out, content);
-  out += "}\n";
+  return end_frame(out, begin);
 }
 
-void append_done(std::string& out, std::string_view id, std::string_view content, const Completion& completion,
+Status append_done(std::string& out, std::string_view id, std::string_view content, const Completion& completion,
                  std::string_view backend, std::string_view route) {
+  const size_t begin = out.size();
   const Usage& usage = completion.usage;
   out += "{\"type\":\"done\",\"id\":";
   append_json_text(out, id);
@@ -245,7 +264,7 @@ void append_done(std::string& out, std::string_view id, std::string_view content
   append_json_text(out, backend);
   out += ",\"route\":";
   append_json_text(out, route);
-  out += "}\n";
+  return end_frame(out, begin);
 }
 
 void append_error(std::string& out, std::string_view id, Code code, std::string_view message) {
@@ -254,7 +273,7 @@ void append_error(std::string& out, std::string_view id, Code code, std::string_
   out += ",\"code\":\"";
   out += error_code_name(code);
   out += "\",\"message\":";
-  append_json_text(out, message);
+  append_json_text(out, to_valid_utf8(message));
   out += "}\n";
 }
 

@@ -32,9 +32,10 @@ Status validate(const GenerateRequest& request);
 /// Writes what differs from the defaults, as published clients do. No LF.
 void append_request(std::string& out, const GenerateRequest& request);
 
-// Frames of the server, each with its LF.
-void append_token(std::string& out, std::string_view id, std::string_view content);
-void append_done(std::string& out, std::string_view id, std::string_view content, const Completion& completion,
+// Frames of the server, each with its LF. A frame of kMaxFrameBytes or more is refused with kFrameTooLarge and leaves `out` as it was
+// (spec 01 §2.2).
+Status append_token(std::string& out, std::string_view id, std::string_view content);
+Status append_done(std::string& out, std::string_view id, std::string_view content, const Completion& completion,
                  std::string_view backend, std::string_view route);
 void append_error(std::string& out, std::string_view id, Code code, std::string_view message);
 void append_status(std::string& out, std::string_view id, std::string_view status);

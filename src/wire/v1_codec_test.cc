@@ -50,9 +50,9 @@ std::string encode(const GenerateRequest& request) {
 std::string encode(const Response& response) {
   std::string out;
   if (const auto* token = std::get_if<Token>(&response)) {
-    append_token(out, token->id, token->content);
+    EXPECT_TRUE(append_token(out, token->id, token->content));
   } else if (const auto* done = std::get_if<Done>(&response)) {
-    append_done(out, done->id, done->content, done->completion, done->backend, done->route);
+    EXPECT_TRUE(append_done(out, done->id, done->content, done->completion, done->backend, done->route));
   } else if (const auto* failure = std::get_if<Failure>(&response)) {
     append_error(out, failure->id, failure->error.code, failure->error.message);
   } else {
@@ -595,7 +595,7 @@ TEST(V1Writing, ExactlyQuotesBackslashesAndControlCharactersAreEscaped) {
       expected = std::string("\\u00") + kHex[byte / 16] + kHex[byte % 16];
     }
     std::string out;
-    append_token(out, "", std::string(1, c));
+    ASSERT_TRUE(append_token(out, "", std::string(1, c)));
     EXPECT_EQ(out, R"({"type":"token","id":"","content":")" + expected + "\"}\n") << byte;
   }
 }
@@ -618,7 +618,7 @@ TEST(V1Writing, EveryFrameIsOneLine) {
 
 TEST(V1Writing, FramesAreAppendedToWhatIsThere) {
   std::string out;
-  append_token(out, "a", "b");
+  ASSERT_TRUE(append_token(out, "a", "b"));
   append_error(out, "a", Code::kQueueFull, "queue full");
   EXPECT_EQ(out, R"({"type":"token","id":"a","content":"b"})" "\n"
                  R"({"type":"error","id":"a","code":"queue_full","message":"queue full"})" "\n");
@@ -807,6 +807,15 @@ TEST(V1Properties, ADamagedResponseIsAnErrorOrAFrameThatCanBeWrittenAgain) {
   }
   EXPECT_GT(read, 2'000);
   EXPECT_GT(refused, 5'000);
+}
+
+// P14
+TEST(V1Writing, AFrameOf64MebibytesIsRefusedAndLeavesTheBufferAsItWas) {
+  std::string out = "before";
+  const std::string content(64u << 20, 'a');
+  EXPECT_EQ(append_token(out, "a", content).error().code, Code::kFrameTooLarge);
+  EXPECT_EQ(append_done(out, "a", content, Completion{}, "mock", "mock").error().code, Code::kFrameTooLarge);
+  EXPECT_EQ(out, "before");
 }
 
 }  // namespace

@@ -73,16 +73,32 @@ def test_nothing_is_sent_before_a_request(served):
     assert served.connect().ask()[0]["type"] == "token"
 
 
-def test_a_last_line_without_lf_is_answered_at_eof(served):
-    """P11, spec 01 §2.1."""
-    conn = served.connect().send(GOOD).half_close()
-    assert conn.answer()[-1]["content"] == "alpha beta gamma"
-    assert conn.ends()
+@pytest.fixture(params=["new", "served before", "served before, TCP"])
+def talker(request, served, start):
+    """A connection at its beginning, or one that the daemon already reads from."""
+    conn = (start(tcp="127.0.0.1", tape=["alpha ", "beta ", "gamma"]) if "TCP" in request.param else served).connect()
+    if request.param != "new":
+        conn.ask()
+    return conn
 
 
-def test_half_a_frame_at_eof_gets_a_decode_error(served):
+def test_a_last_line_without_lf_is_answered_at_eof(talker):
+    """P11, spec 01 §2.1: also when the last bytes and EOF come together."""
+    talker.send(GOOD).half_close()
+    assert talker.answer()[-1]["content"] == "alpha beta gamma"
+    assert talker.ends()
+
+
+def test_half_a_frame_at_eof_gets_a_decode_error(talker):
     """Spec 01 §2.1: what has no LF at EOF is parsed as a whole frame."""
-    assert_decode_error(served.connect().send(GOOD[:-5]).half_close(), ("", "r"))
+    assert_decode_error(talker.send(GOOD[:-5]).half_close(), ("", "r"))
+
+
+def test_requests_and_eof_that_come_together_are_all_answered(talker):
+    """Spec 01 §2.1, §5.2: two lines with LF, one without."""
+    talker.send(request(id="1"), request(id="2"), compact(request(id="3"))).half_close()
+    assert [talker.answer()[-1]["id"] for _ in range(3)] == ["1", "2", "3"]
+    assert talker.ends()
 
 
 def test_frames_of_one_write_are_answered_in_order(conn):

@@ -219,6 +219,8 @@ void LlamacppBackend::on(const engine_wire::Loaded& message) {
   }
   if (options_.n_ctx == 0) publish_phase("kv_cache", {{"n_ctx", uint64_t{message.n_ctx}}});
   state_ = State::kRunning;
+  n_ctx_ = message.n_ctx;
+  longest_token_ = message.longest_token;
   for (auto& [id, request] : requests_) send_prepare(id, request);
   if (loaded_once_) {
     bus_.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
@@ -290,11 +292,25 @@ void LlamacppBackend::end_request(uint64_t id) { requests_.erase(id); }
 
 std::unique_ptr<Generation> LlamacppBackend::prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) {
   const uint64_t id = next_id_++;
+  if (const auto error = too_long(*request)) {
+    sink->failed(*error);
+    return std::make_unique<Handle>(*this, id);
+  }
   Request& entry = requests_[id];
   entry.request = std::move(request);
   entry.sink = std::move(sink);
   if (state_ == State::kRunning) send_prepare(id, entry);  // else when the next engine is loaded
   return std::make_unique<Handle>(*this, id);
+}
+
+// A text that cannot fit whatever its tokens are is refused here: tokenising 64 MiB to learn it would take gigabytes.
+std::optional<Error> LlamacppBackend::too_long(const GenerateRequest& request) const {
+  size_t bytes = 0;
+  for (const Message& message : request.messages) bytes += message.content.size();
+  const size_t at_least = bytes / longest_token_;
+  if (n_ctx_ == 0 || at_least < n_ctx_) return std::nullopt;
+  return Error{Code::kInvalidRequest,
+               "the prompt has at least " + std::to_string(at_least) + " tokens, the context holds " + std::to_string(n_ctx_)};
 }
 
 void LlamacppBackend::send_prepare(uint64_t id, Request& request) {

@@ -89,6 +89,7 @@ class LlamacppBackend final : public Backend {
   void restart_or_fail(const std::string& how);
   void fail_for_good(const std::string& reason);
   void publish_phase(const std::string& phase, std::map<std::string, Phase::Value> fields);
+  std::optional<Error> too_long(const GenerateRequest& request) const;
   void send_prepare(uint64_t id, Request& request);
   void end_request(uint64_t id);
   void drop_running_requests();
@@ -113,6 +114,7 @@ class LlamacppBackend final : public Backend {
   os::UniqueFd model_;                    // verified
   std::set<std::string> bad_variants_;    // an engine died while it proved them
   std::string good_variant_;              // proven in this daemon's life
+  uint32_t n_ctx_ = 0, longest_token_ = 1;  // of the loaded model
   std::map<uint64_t, Request> requests_;
   uint64_t next_id_ = 1;
   os::asio::steady_timer restart_timer_;
