@@ -53,7 +53,7 @@ bool JsonFields::number(size_t field, double& out) {
   if (value->type() != Type::kInteger && value->type() != Type::kUnsigned && value->type() != Type::kDouble) {
     return wrong(known_[field], "a number");
   }
-  if (!std::isfinite(value->number())) return wrong(name, "a number within the range of a double");
+  if (!std::isfinite(value->number())) return wrong(known_[field], "a number within the range of a double");
   out = value->number();
   return true;
 }
