@@ -128,7 +128,7 @@ Status end_frame(std::string& out, size_t begin) {
 std::string readable_id(JsonValue root) {
   static constexpr std::array kId = {"id"sv};
   std::string id;
-  if (auto fields = JsonFields::of(root, "", kId)) fields->text("id", id, false);
+  if (auto fields = JsonFields::of(root, "", kId)) fields->text(0, id, false);
   return id;
 }
 
