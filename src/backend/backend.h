@@ -21,7 +21,7 @@ class TokenSink {
   virtual ~TokenSink() = default;
   /// The request is checked and counted and may be started. At most once.
   virtual void prepared(const Usage& planned) = 0;
-  /// The next piece of the answer: whole UTF-8 characters, never empty; `tokens` were generated since the last call.
+  /// The next piece of the answer: whole UTF-8 characters, possibly none; `tokens` were generated since the last call.
   virtual void text(std::string_view piece, uint32_t tokens) = 0;
   virtual void done(const Completion& completion) = 0;
   /// kInvalidRequest: the caller's fault; kBackendUnavailable, kInternal: the backend's.

@@ -4,10 +4,30 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cctype>
+#include <charconv>
 #include <cstdlib>
+#include <limits>
 
 namespace inferd {
 namespace {
+
+// CLI11's own conversion reads "-1" as the largest number, cuts what is too large, and takes spaces.
+template <class Integer>
+std::string check_integer(const std::string& text) {
+  Integer value;
+  const char* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, value);
+  if (read.ec == std::errc() && read.ptr == end) return {};
+  return "\"" + text + "\" is no integer from " + std::to_string(std::numeric_limits<Integer>::min()) + " to " +
+         std::to_string(std::numeric_limits<Integer>::max());
+}
+
+std::string check_fault(const std::string& text) {
+  constexpr std::string_view kDropAfter = "drop-after:";
+  if (text == "not-ready" || text == "invalid" || text == "unavailable") return {};
+  if (text.starts_with(kDropAfter) && check_integer<uint64_t>(text.substr(kDropAfter.size())).empty()) return {};
+  return "expected not-ready, invalid, unavailable or drop-after:N";
+}
 
 // Collects options with their environment variables. CLI11's own envname() knows no empty values and takes "1" for a flag.
 class Table {
@@ -17,10 +37,9 @@ class Table {
   template <class T>
   CLI::Option* add(const std::string& name, T& into, const std::string& help, const char* variable = nullptr) {
     CLI::Option* option = app_.add_option("--" + name, into, help);
-    // CLI11 would read "-1" as the largest number.
-    if constexpr (std::is_same_v<T, uint64_t> || std::is_same_v<T, std::optional<uint64_t>> || std::is_same_v<T, std::optional<uint32_t>>) {
-      option->check(CLI::NonNegativeNumber);
-    }
+    if constexpr (std::is_same_v<T, uint64_t> || std::is_same_v<T, std::optional<uint64_t>>) option->check(&check_integer<uint64_t>);
+    if constexpr (std::is_same_v<T, std::optional<uint32_t>>) option->check(&check_integer<uint32_t>);
+    if constexpr (std::is_same_v<T, int32_t>) option->check(&check_integer<int32_t>);
     remember(option, name, variable);
     return option;
   }
@@ -115,7 +134,7 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   table.add("n-gpu-layers", o.n_gpu_layers, "Layers on a GPU (default 0; this build has no GPU support)");
   table.add("kv-cells", o.kv_cells, "Tokens held over all requests (default max(n_ctx, min(permits * n_ctx, 16384)))");
   table.add("threads", o.threads, "Threads of the engine (default: the CPUs that this process may use)");
-  table.add("api-key", o.api_key, "Key that TCP clients must send first")->group("Keys");
+  table.add("api-key", o.api_key, "Key that TCP clients must send first");
   std::string text;
   uint64_t seconds = 300;
   for (const char* name : {"openai-base-url", "openai-api-key", "openai-model", "bedrock-region", "bedrock-model-id", "bedrock-endpoint"}) {
@@ -139,8 +158,9 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   std::string tape;
   hidden(app.add_option("--engine", o.engine));
   hidden(app.add_option("--mock-tape", tape));
-  hidden(app.add_option("--mock-delay-ms", o.mock_delay_ms));
-  hidden(app.add_option("--mock-fault", o.mock_fault));
+  hidden(app.add_option("--mock-delay-ms", o.mock_delay_ms)->check(&check_integer<uint64_t>));
+  hidden(app.add_option("--mock-fault", o.mock_fault)->check(&check_fault));
+  for (const char* name : {"--api-key", "--openai-api-key", "--bedrock-bearer-token"}) hidden(app.get_option(name));
   hidden(app.add_option("--engine-argument", o.engine_arguments)->allow_extra_args(false));
 
   std::vector<std::string> arguments = split_arguments(argc, argv);

@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr size_t kDefaultSequences = 8;
 
-Result<MockBackend::Options> mock_options(const DaemonOptions& options) {
+MockBackend::Options mock_options(const DaemonOptions& options) {
   MockBackend::Options mock;
   mock.tape = options.mock_tape;
   mock.delay = std::chrono::milliseconds(options.mock_delay_ms);
@@ -38,8 +38,6 @@ Result<MockBackend::Options> mock_options(const DaemonOptions& options) {
   } else if (fault.starts_with(kDropAfter)) {
     mock.fault = MockBackend::Fault::kDropAfter;
     mock.drop_after = std::strtoull(fault.c_str() + kDropAfter.size(), nullptr, 10);
-  } else if (!fault.empty()) {
-    return fail(Code::kUsage, "--mock-fault " + fault + ": expected not-ready, invalid, unavailable or drop-after:N");
   }
   return mock;
 }
@@ -113,12 +111,10 @@ Result<std::vector<std::unique_ptr<Backend>>> make_backends(const DaemonOptions&
   if (!options.backend) {
     log::warn("daemon", "no --backend was given: serving MOCK answers, no language model (try --backend llamacpp --model-path FILE)");
   }
-  auto mock = mock_options(options);
-  if (!mock) return std::unexpected(mock.error());
   context.bus.publish(StatusEvent{.state = StatusEvent::State::kLoadingModel,
                                   .phase = Phase{"checking_local", {{"path", std::string("(mock)")}}},
                                   .reason = {}});
-  backends.push_back(std::make_unique<MockBackend>(context.io, std::move(*mock)));
+  backends.push_back(std::make_unique<MockBackend>(context.io, mock_options(options)));
   return backends;
 }
 

@@ -1,6 +1,7 @@
 #include "daemon/daemon.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -94,6 +95,7 @@ Daemon::~Daemon() {
 
 int Daemon::run() {
   ::signal(SIGPIPE, SIG_IGN);
+  ::umask(0077);  // whatever it was: our folders are ours, and we can enter them
   os::raise_descriptor_limit();
   auto log = ActivityLog::open({.directory = os::default_log_directory()});
   if (!log) {
@@ -203,8 +205,10 @@ void Daemon::fail_start(const Error& error) {
 }
 
 void Daemon::on_signal() {
-  signals_.async_wait([](const os::ErrorCode& error, int) {
-    if (!error) ::_exit(0);  // a second signal ends at once
+  signals_.async_wait([this](const os::ErrorCode& error, int) {
+    if (error) return;
+    if (admin_listener_) admin_listener_->close();
+    ::_exit(0);  // a second signal ends at once
   });
   drain();
 }
@@ -236,7 +240,9 @@ void Daemon::drain_if_idle() {
 void Daemon::on_drain_deadline() {
   log::warn("daemon", "the drain time is over: ending what still runs");
   const auto open = context_->connections;
-  for (const auto& connection : open) connection->drain_deadline();
+  for (const bool started : {false, true}) {
+    for (const auto& connection : open) connection->drain_deadline(started);
+  }
   drain_timer_.expires_after(kLastFlush);
   drain_timer_.async_wait([this](const os::ErrorCode& error) {
     if (!error) stop();

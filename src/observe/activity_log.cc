@@ -20,7 +20,7 @@ namespace inferd {
 namespace {
 
 constexpr size_t kMaxPendingBytes = 8u << 20;
-constexpr size_t kMaxFieldBytes = 256;
+constexpr size_t kMaxFieldBytes = 4096;
 constexpr size_t kMaxStderrLines = 10'000;
 constexpr size_t kWakeAtBytes = 64 * 1024;                         // do not wait for the interval beyond this
 constexpr auto kGatherInterval = std::chrono::milliseconds(20);  // lines of this time are written together
@@ -61,6 +61,8 @@ void append_key(std::string& out, std::string_view key) {
 }
 
 void append_redacted(std::string& out, const Redactor& redactor, std::string_view text) {
+  // A client may choose an id of any length. It is not cut: half of a secret would match no rule.
+  if (text.size() > kMaxFieldBytes) return append_json_text(out, "[" + std::to_string(text.size()) + " bytes]");
   if (!redactor.matches(text)) return append_json_text(out, text);
   std::string copy(text);
   redactor.redact(copy);
@@ -76,7 +78,7 @@ void append_record(std::string& out, const Redactor& redactor, std::chrono::syst
     for (; field != fields.end() && field->key < key; ++field) {
       append_key(out, field->key);
       if (const auto* text = std::get_if<std::string_view>(&field->value)) {
-        append_redacted(out, redactor, cut_utf8(*text, kMaxFieldBytes));
+        append_redacted(out, redactor, *text);
       } else {
         append_json_number(out, std::get<int64_t>(field->value));
       }

@@ -43,7 +43,7 @@ class ActivityLog final : public log::Sink {
 
   void record(log::Level level, std::string_view component, std::string_view message) override;
 
-  /// One activity event; `fields` sorted by key; a text is cut at 256 bytes.
+  /// One activity event; `fields` sorted by key; of a text over 4 KiB only the length is written.
   void event(log::Level level, std::string_view message, std::initializer_list<Field> fields);
 
  private:

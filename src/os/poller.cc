@@ -72,6 +72,7 @@ void Poller::dispatch() {
     Watcher* watcher = watcher_of(events[static_cast<size_t>(i)].data.u64);
     if (watcher == nullptr) continue;
     watcher->on_events({.readable = (flags & (EPOLLIN | EPOLLRDHUP)) != 0,
+                        .ending = (flags & EPOLLRDHUP) != 0,
                         .writable = (flags & EPOLLOUT) != 0,
                         .hung_up = (flags & (EPOLLHUP | EPOLLERR)) != 0});
   }

@@ -15,6 +15,7 @@ class Poller {
  public:
   struct Events {
     bool readable = false;  // data or the end of it: read until a short read
+    bool ending = false;    // the peer writes no more: read until the end, no further event tells of it
     bool writable = false;  // only after want_write()
     bool hung_up = false;   // EPOLLHUP or EPOLLERR
   };

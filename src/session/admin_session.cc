@@ -47,7 +47,7 @@ void AdminSession::send() {
   }
 }
 
-// What a client writes has no meaning here; reading it shows when the client closes.
+// What a client writes has no meaning here: it is read and dropped.
 void AdminSession::on_events(os::Poller::Events events) {
   const auto self = shared_from_this();
   if (events.hung_up) return close();
@@ -58,8 +58,8 @@ void AdminSession::on_events(os::Poller::Events events) {
   std::array<char, 4096> ignored;
   while (events.readable && subscribed_) {
     const auto result = stream_.read(ignored);
-    if (result.state == os::Stream::ReadState::kEndOfFile || result.state == os::Stream::ReadState::kBroken) return close();
-    if (result.state != os::Stream::ReadState::kData) return;
+    if (result.state == os::Stream::ReadState::kBroken) return close();
+    if (result.state != os::Stream::ReadState::kData) return;  // the end of its writing is not the end of its reading
   }
 }
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kMaxLingerBytes = 1u << 20;
+constexpr size_t kMaxUnsent = 256 * 1024;
 constexpr auto kLingerTime = std::chrono::seconds(2);
 
 // One scratch buffer for all connections: only the I/O thread reads, and nothing of it outlives one call.
@@ -57,18 +58,21 @@ void Connection::on_events(os::Poller::Events events) {
     if (write_timer_) write_timer_->cancel();
     flush();
     if (context_.draining && context_.on_idle) context_.on_idle();
+    if (!input_.empty() && may_take_line()) process_input();
+    read_more();
   }
   if (events.readable) {
     unread_ = true;
+    ending_ = ending_ || events.ending;
     read_more();
   }
 }
 
 // Events come once for new data, so what was left unread (while busy, or for the others' turn) is asked for again here.
 void Connection::read_more() {
-  if (!unread_ || state_ == State::kClosed || state_ == State::kBusy || (end_of_file_ && state_ != State::kLingering)) return;
+  if (!unread_ || state_ == State::kClosed || (state_ != State::kLingering && (end_of_file_ || !may_take_line()))) return;
   const auto result = stream_.read({scratch(), kReadBytes});
-  unread_ = result.state == os::Stream::ReadState::kData;
+  unread_ = result.state == os::Stream::ReadState::kData || (result.state == os::Stream::ReadState::kDrained && ending_);
   switch (result.state) {
     case os::Stream::ReadState::kWouldBlock:
       return;
@@ -88,12 +92,19 @@ void Connection::read_more() {
   } else {
     process({scratch(), result.bytes});
   }
-  if (!unread_ || read_posted_ || state_ == State::kBusy || state_ == State::kClosed) return;
+  if (!unread_ || read_posted_ || (state_ != State::kLingering && !may_take_line())) return;
   read_posted_ = true;
   os::asio::post(context_.io, [self = shared_from_this()] {
     self->read_posted_ = false;
     self->read_more();
   });
+}
+
+// No further request while the answers to earlier ones pile up: a client that only writes has to read first.
+bool Connection::may_take_line() {
+  if (state_ != State::kReading && state_ != State::kAuthenticating) return false;
+  if (stream_.unsent() >= kMaxUnsent) flush();
+  return stream_.unsent() < kMaxUnsent && state_ != State::kClosed;
 }
 
 // `data` is what has just been read. Whole lines are handed over without a copy if nothing is held from before.
@@ -104,7 +115,7 @@ void Connection::process(std::string_view data) {
   }
   processing_ = true;
   size_t at = 0;
-  while (state_ == State::kReading || state_ == State::kAuthenticating) {
+  while (may_take_line()) {
     const size_t end = data.find('\n', at);
     if (end == std::string_view::npos) break;
     const std::string_view line = data.substr(at, end - at);
@@ -118,7 +129,7 @@ void Connection::process(std::string_view data) {
 
 void Connection::process_input() {
   processing_ = true;
-  while (state_ == State::kReading || state_ == State::kAuthenticating) {
+  while (may_take_line()) {
     const size_t end = input_.find('\n', scanned_);
     if (end == std::string::npos) {
       scanned_ = input_.size();
@@ -309,8 +320,8 @@ void Connection::close() {
   context_.connections.erase(shared_from_this());
 }
 
-void Connection::drain_deadline() {
-  if (state_ == State::kBusy) session_->on_drain_deadline();
+void Connection::drain_deadline(bool started) {
+  if (state_ == State::kBusy) session_->on_drain_deadline(started);
   flush();
 }
 

@@ -32,8 +32,9 @@ class Session {
   virtual void append_too_large(std::string& out) = 0;
   /// The client is gone: stop the work, send nothing.
   virtual void on_hang_up() = 0;
-  /// The drain time is over: end the request now, with a frame that says so.
-  virtual void on_drain_deadline() = 0;
+  /// The drain time is over: end the request now, with a frame that says so. Called twice: for those that wait, then, with `started`,
+  /// for those that run, whose places nobody may get any more.
+  virtual void on_drain_deadline(bool started) = 0;
 };
 
 class Connection final : public std::enable_shared_from_this<Connection>, private os::Poller::Watcher {
@@ -59,7 +60,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void close();
   bool is_busy() const { return state_ == State::kBusy; }
   bool has_unsent() const { return stream_.is_open() && stream_.unsent() > 0; }
-  void drain_deadline();
+  void drain_deadline(bool started);
   /// The daemon ends: closes without a word.
   void abandon() { hang_up(); }
 
@@ -74,6 +75,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void on_batch_end() override;
   void read_more();
   void on_write_blocked();
+  bool may_take_line();
   void process(std::string_view data);
   void process_input();
   bool take_line(std::string_view line);
@@ -92,6 +94,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   State state_;
   bool end_of_file_ = false;
   bool unread_ = false;       // the socket may hold data: no event will tell again
+  bool ending_ = false;       // the peer writes no more: read until the end of file
   bool read_posted_ = false;
   bool processing_ = false;   // inside process(): finished() returns to it
   bool blocked_ = false;      // the peer takes nothing; an event tells when there is room

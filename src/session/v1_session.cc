@@ -107,10 +107,12 @@ void V1Session::done(const Completion& completion, const Backend& backend) {
 
 void V1Session::failed(const Error& error) {
   const bool mid_stream = !content_.empty();
+  const Backend* backend = dispatch_ ? dispatch_->backend() : nullptr;
   wire::v1::append_error(connection_.output(), request_->id, error.code, error.message);
-  if (mid_stream) {
+  if (mid_stream && backend != nullptr) {
     const std::string peer = connection_.caller().text();
-    context_.log.event(log::Level::kWarn, "request_error_mid_stream", {{"peer", peer}, {"req_id", request_->id}});
+    context_.log.event(log::Level::kWarn, "request_error_mid_stream",
+                       {{"backend", backend->kind()}, {"peer", peer}, {"req_id", request_->id}, {"route", backend->name()}});
   }
   end_request();
 }
@@ -129,10 +131,9 @@ void V1Session::on_hang_up() {
   });
 }
 
-void V1Session::on_drain_deadline() {
-  if (!dispatch_) return;
+void V1Session::on_drain_deadline(bool started) {
+  if (!dispatch_ || started != (dispatch_->stage() == Dispatch::Stage::kRunning)) return;
   const auto dispatch = std::exchange(dispatch_, nullptr);
-  const bool started = dispatch->stage() == Dispatch::Stage::kRunning;
   const Usage usage = dispatch->usage();
   const Backend* backend = dispatch->backend();
   dispatch->cancel(nullptr);

@@ -24,7 +24,7 @@ class V1Session final : public Session, private Outcome {
   void on_large_frame(std::string line) override;
   void append_too_large(std::string& out) override;
   void on_hang_up() override;
-  void on_drain_deadline() override;
+  void on_drain_deadline(bool started) override;
 
  private:
   using Decoded = std::variant<GenerateRequest, wire::v1::DecodeFailure>;

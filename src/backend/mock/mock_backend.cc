@@ -58,7 +58,7 @@ class MockGeneration final : public Generation, public std::enable_shared_from_t
     }
     if (next_ < options_.tape.size()) {
       const std::string& piece = options_.tape[next_++];
-      if (!piece.empty()) sink->text(piece, 1);
+      sink->text(piece, 1);
       if (sink_ && (next_ < options_.tape.size() || options_.fault == MockBackend::Fault::kDropAfter)) return true;
     }
     if (sink_) {
