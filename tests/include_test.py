@@ -58,7 +58,6 @@ OS_EXCEPTIONS = {
     "src/backend/llamacpp/llamacpp_backend.cc": (
         ["fcntl.h", "unistd.h"], "duplicates descriptors of the engine's process, makes its socket non-blocking, reads its stderr"),
     "src/daemon/backends.cc": (["fcntl.h", "sys/stat.h"], "opens the model file once, so that what was hashed is what is loaded"),
-    "src/daemon/daemon.cc": (["signal.h", "unistd.h"], "signal numbers; SIGPIPE is ignored; _exit at a second signal"),
     "src/engine/chat_prompt.cc": (["sys/random.h"], "random marks that a caller cannot guess"),
     "src/engine/cpu_variant.cc": (["dlfcn.h"], "asks a CPU variant for its score before ggml loads it"),
     "src/engine/engine_process.cc": (

@@ -52,9 +52,8 @@ class Table {
 
   // Puts every variable that is set and whose option is not on the command line in front of the arguments.
   Status add_environment(std::vector<std::string>& arguments) const {
-    for (const auto& [option, variable] : variables_) {
+    for (const auto& [option, name, variable] : variables_) {
       const char* value = std::getenv(variable.c_str());
-      const std::string name = option->get_name();
       if (value == nullptr || std::ranges::find(arguments, name) != arguments.end()) continue;
       if (std::ranges::find(flags_, option) != flags_.end()) {
         if (std::string_view(value) == "true") {
@@ -74,13 +73,17 @@ class Table {
   void remember(CLI::Option* option, const std::string& name, const char* variable) {
     std::string text = variable != nullptr ? variable : "INFERD_" + name;
     std::ranges::transform(text, text.begin(), [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
-    if (option->get_group().empty()) return;
     option->description(option->get_description() + " [env " + text + "]");
-    variables_.emplace_back(option, text);
+    variables_.push_back({option, "--" + name, text});
   }
 
   CLI::App& app_;
-  std::vector<std::pair<CLI::Option*, std::string>> variables_;
+  struct Variable {
+    CLI::Option* option;
+    std::string name;  // of the option; a hidden one does not tell its own
+    std::string variable;
+  };
+  std::vector<Variable> variables_;
   std::vector<CLI::Option*> flags_;
 };
 

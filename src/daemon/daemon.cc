@@ -1,9 +1,6 @@
 #include "daemon/daemon.h"
 
-#include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -94,8 +91,7 @@ Daemon::~Daemon() {
 }
 
 int Daemon::run() {
-  ::signal(SIGPIPE, SIG_IGN);
-  ::umask(0077);  // whatever it was: our folders are ours, and we can enter them
+  os::prepare_process();
   os::raise_descriptor_limit();
   auto log = ActivityLog::open({.directory = os::default_log_directory()});
   if (!log) {
@@ -208,7 +204,7 @@ void Daemon::on_signal() {
   signals_.async_wait([this](const os::ErrorCode& error, int) {
     if (error) return;
     if (admin_listener_) admin_listener_->close();
-    ::_exit(0);  // a second signal ends at once
+    os::exit_now(0);  // a second signal ends at once
   });
   drain();
 }

@@ -2,7 +2,10 @@
 
 #include <malloc.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -41,6 +44,13 @@ size_t usable_cpus() {
   if (const double quota = cgroup_quota(); quota > 0) cpus = std::min(cpus, static_cast<size_t>(std::ceil(quota)));
   return std::max<size_t>(1, cpus);
 }
+
+void prepare_process() {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::umask(0077);
+}
+
+void exit_now(int code) { ::_exit(code); }
 
 void raise_descriptor_limit() {
   rlimit limit{};
