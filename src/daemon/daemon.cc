@@ -105,6 +105,7 @@ int Daemon::run() {
   });
   if (auto up = bring_up(); !up) fail_start(up.error());
   io_.run();
+  os::block_termination_signals();
   return exit_code_;
 }
 

@@ -15,6 +15,7 @@
 #include "base/utf8.h"
 #include "os/os_error.h"
 #include "os/paths.h"
+#include "os/system.h"
 
 namespace inferd {
 namespace {
@@ -162,6 +163,7 @@ Status ActivityLog::open_file() {
 void ActivityLog::run() {
   std::string lines;
   std::vector<Line> console;
+  os::block_termination_signals();
   std::unique_lock lock(mutex_);
   for (;;) {
     waiting_ = true;

@@ -50,6 +50,14 @@ void prepare_process() {
   ::umask(0077);
 }
 
+void block_termination_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
 void exit_now(int code) { ::_exit(code); }
 
 void raise_descriptor_limit() {

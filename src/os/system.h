@@ -12,6 +12,10 @@ size_t usable_cpus();
 /// whatever the umask was.
 void prepare_process();
 
+/// This thread gets no SIGTERM and no SIGINT any more. Every thread but the main one calls it; the main one when it has stopped, so
+/// that a late signal does not change the exit code.
+void block_termination_signals();
+
 /// Ends the process at once, past every destructor.
 [[noreturn]] void exit_now(int code);
 

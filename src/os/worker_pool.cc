@@ -1,10 +1,13 @@
 #include "os/worker_pool.h"
 
+#include "os/system.h"
+
 namespace inferd::os {
 
 WorkerPool::WorkerPool(size_t threads, size_t capacity) : queue_(capacity) {
   for (size_t i = 0; i < threads; ++i) {
     threads_.emplace_back([this] {
+      block_termination_signals();
       while (auto work = queue_.pop()) (*work)();
     });
   }

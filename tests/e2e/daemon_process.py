@@ -189,6 +189,6 @@ class Daemon:
         if self.code is None:
             gone = self.process.poll()
             assert gone is None or self.signalled, f"the daemon ended by itself with {gone}:\n{self.output}"
-            if gone is None:
+            if not self.signalled:
                 self.signal()
-            assert self.wait() == 0, self.output
+            assert self.wait() == 0, f"ended with {self.code}:\n{self.output}"

@@ -116,6 +116,17 @@ def test_a_second_signal_ends_at_once_with_0_and_leaves_no_socket(start, place, 
     assert [p.name for p in place.runtime.iterdir()] == ["inferd.lock"]
 
 
+def test_a_second_signal_while_the_drain_ends_anyway_does_not_change_the_exit_code(start):
+    """README 12: exit 0, in whichever step of the end it arrives; many starts meet many steps."""
+    for _ in range(60):
+        daemon = start(delay_ms=HELD)
+        running = daemon.submit("running")
+        begin_drain(daemon)
+        running.close()
+        daemon.signal()
+        assert daemon.wait() == 0
+
+
 def test_idle_and_half_spoken_connections_do_not_hold_up_the_end(start):
     """README 12: only requests are waited for."""
     daemon = start("--drain-timeout-secs", "100000", "--api-key", "k", tcp="127.0.0.1")
