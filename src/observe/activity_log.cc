@@ -111,6 +111,7 @@ Result<std::unique_ptr<ActivityLog>> ActivityLog::open(Options options) {
   if (auto made = os::make_private_directories(options.directory); !made) return std::unexpected(made.error());
   std::unique_ptr<ActivityLog> log(new ActivityLog(std::move(options)));
   if (auto opened = log->open_file(); !opened) return std::unexpected(opened.error());
+  const os::TerminationSignalsBlocked blocked;
   log->thread_ = std::thread([raw = log.get()] { raw->run(); });
   return log;
 }
@@ -163,7 +164,6 @@ Status ActivityLog::open_file() {
 void ActivityLog::run() {
   std::string lines;
   std::vector<Line> console;
-  os::block_termination_signals();
   std::unique_lock lock(mutex_);
   for (;;) {
     waiting_ = true;

@@ -50,13 +50,23 @@ void prepare_process() {
   ::umask(0077);
 }
 
-void block_termination_signals() {
-  sigset_t set;
+namespace {
+
+sigset_t block_termination() {
+  sigset_t set, before;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &set, &before);
+  return before;
 }
+
+}  // namespace
+
+void block_termination_signals() { block_termination(); }
+
+TerminationSignalsBlocked::TerminationSignalsBlocked() : before_(block_termination()) {}
+TerminationSignalsBlocked::~TerminationSignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
 void exit_now(int code) { ::_exit(code); }
 

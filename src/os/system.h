@@ -1,6 +1,8 @@
 // What the machine and its limits are. Any thread.
 #pragma once
 
+#include <signal.h>
+
 #include <cstddef>
 
 namespace inferd::os {
@@ -12,9 +14,21 @@ size_t usable_cpus();
 /// whatever the umask was.
 void prepare_process();
 
-/// This thread gets no SIGTERM and no SIGINT any more. Every thread but the main one calls it; the main one when it has stopped, so
-/// that a late signal does not change the exit code.
+/// This thread, and threads that it starts, get no SIGTERM and no SIGINT any more. The main thread calls it when it has stopped, so that
+/// a late signal does not change the exit code.
 void block_termination_signals();
+
+/// The same for a time: a thread that is started meanwhile never gets them.
+class TerminationSignalsBlocked {
+ public:
+  TerminationSignalsBlocked();
+  ~TerminationSignalsBlocked();
+  TerminationSignalsBlocked(const TerminationSignalsBlocked&) = delete;
+  TerminationSignalsBlocked& operator=(const TerminationSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 /// Ends the process at once, past every destructor.
 [[noreturn]] void exit_now(int code);

@@ -5,9 +5,9 @@
 namespace inferd::os {
 
 WorkerPool::WorkerPool(size_t threads, size_t capacity) : queue_(capacity) {
+  const TerminationSignalsBlocked blocked;
   for (size_t i = 0; i < threads; ++i) {
     threads_.emplace_back([this] {
-      block_termination_signals();
       while (auto work = queue_.pop()) (*work)();
     });
   }

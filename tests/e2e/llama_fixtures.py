@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,11 @@ def cpu_ticks(pid: int) -> int:
     """CPU time that a process has used, in clock ticks."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return int(fields[11]) + int(fields[12])
+
+
+def peak_mib(pid: int) -> int:
+    """The most resident memory that a process has had, in MiB."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) >> 10
 
 
 def computing(pid: int, ticks: int = 20) -> None:

@@ -1,10 +1,11 @@
 """Grammars: they hold or the request is refused, and a bad one is its caller's fault alone (spec 08 §3.4, README 6, promise 2)."""
 import json
 import re
+import resource
 
 import pytest
 
-from llama_fixtures import COUNT, endless, engine_pid, greedy, llama, running, start_llama, talk, tell, text_of  # noqa: F401
+from llama_fixtures import COUNT, endless, engine_pid, greedy, llama, peak_mib, running, start_llama, talk, tell, text_of  # noqa: F401
 from wire import assert_error, request
 
 YES_NO = 'root ::= "yes" | "no"'
@@ -27,7 +28,7 @@ BARS = "root ::= [a-c]{4} # " + "|" * 4096
 BAD = {
     "no rule": "this is no grammar", "no root": 'other ::= "x"', "unclosed string": 'root ::= "x', "unclosed class": "root ::= [a-",
     "unclosed group": 'root ::= ("x"', "unknown rule": "root ::= nothing", "blank": " \n", "no body": "root", "stray brace": 'root ::= "x" }',
-    "repetition backwards": 'root ::= "x"{5,2}', "huge repetition": 'root ::= "x"{100000000}', "repetition beyond 64 bit": 'root ::= "x"{99999999999999999999}',
+    "huge repetition": 'root ::= "x"{100000000}', "repetition beyond 64 bit": 'root ::= "x"{99999999999999999999}',
     "repetition of nothing": "root ::= {3}", "left recursion": 'root ::= root "x" | "x"', "indirect left recursion": 'root ::= a\na ::= b "x"\nb ::= a | "y"',
     "hidden left recursion": 'root ::= e root "x"\ne ::= ""', "NUL": 'root ::= "a\0b"', "NUL at the end": 'root ::= "a"\0', "bad escape": 'root ::= "\\q"',
     "short escape": 'root ::= "\\x4"', "65,537 bytes": 'root ::= "x" #'.ljust(65_537, "x"), "4,097 bars": BARS + "|",
@@ -145,19 +146,39 @@ def test_a_bad_grammar_is_refused_while_every_sequence_is_taken(start_llama):
     assert first.frame()["type"] == "token"
 
 
+@pytest.fixture
+def bounded(start_llama):
+    """A daemon whose engine cannot take the machine's memory away."""
+    daemon = start_llama()
+    resource.prlimit(engine_pid(daemon), resource.RLIMIT_AS, (6 << 30, 6 << 30))
+    return daemon
+
+
+@pytest.mark.parametrize("grammar", ['root ::= "x"{5,2}', 'root ::= (("x"{3,1}){5}){7}', "root ::= " + "[a-z]{1,2000} " * 4000, "root ::= " + "[a-z]{2000} " * 4000],
+                         ids=["backwards", "nested backwards", "many ranges", "many repetitions"])
+def test_a_short_grammar_takes_no_gigabytes(bounded, grammar):
+    """README 7: counts from outside are bounded before anything is allocated; refused, or served within bounds."""
+    pid = engine_pid(bounded)
+    before = peak_mib(pid)
+    last = tell(bounded, request("Hello.", grammar=grammar, max_tokens=2))[-1]
+    if last["type"] == "error":
+        assert_error(last, "invalid_request", says="grammar")
+    assert engine_pid(bounded) == pid
+    assert peak_mib(pid) - before < 1024
+
+
 @pytest.mark.parametrize("grammar", [
     "root ::= r0\n" + "".join(f"r{n} ::= r{n + 1}? r{n + 1}?\n" for n in range(30)) + 'r30 ::= "a"',
     "root ::= " + '("a"? ' * 30 + '"b"' + ")*" * 30, 'root ::= ((("a"{1,2000}){1,2000}){1,2000}){1,2000}',
-    "root ::= " + "a? " * 3000 + '"."\na ::= [a-z]', 'root ::= ("a" | "a" "a" | "a" "a" "a" | root root)* "b"'],
-    ids=["nested options", "nested stars", "nested repetitions", "3000 options", "ambiguous"])
-def test_a_grammar_that_explodes_disturbs_nobody(start_llama, grammar):
+    "root ::= " + "a? " * 60 + '"."\na ::= [a-z]', 'root ::= ("a" | "a" "a" | "a" "a" "a" | root root)* "b"'],
+    ids=["nested options", "nested stars", "nested repetitions", "60 options", "ambiguous"])
+def test_a_grammar_that_explodes_disturbs_nobody(bounded, grammar):
     """Issue 3: refused, failed or served, but the streams beside it go on and the engine lives."""
-    daemon = start_llama()
-    pid = engine_pid(daemon)
-    beside = running(daemon, endless("beside", max_tokens=60))
-    bomb = daemon.connect().send(request("Hello.", id="bomb", grammar=grammar, max_tokens=4))
+    pid = engine_pid(bounded)
+    beside = running(bounded, endless("beside", max_tokens=60))
+    bomb = bounded.connect().send(request("Hello.", id="bomb", grammar=grammar, max_tokens=4))
     assert beside.answer()[-1]["usage"]["completion_tokens"] == 60
-    assert text_of(tell(daemon, greedy(COUNT, max_tokens=4)))
+    assert text_of(tell(bounded, greedy(COUNT, max_tokens=4)))
     bomb.close()
-    assert text_of(tell(daemon, greedy(COUNT, max_tokens=4)))
-    assert engine_pid(daemon) == pid
+    assert text_of(tell(bounded, greedy(COUNT, max_tokens=4)))
+    assert engine_pid(bounded) == pid

@@ -219,7 +219,9 @@ def test_another_user_is_kept_out_by_the_kernel(start, place):
 def group():
     """A group that this user may hand files to, other than its own where there is one."""
     own = os.getegid()
-    usable = [g for g in grp.getgrall() if g.gr_gid != own] if os.geteuid() == 0 else [grp.getgrgid(own)]
+    usable = [g for g in grp.getgrall() if (g.gr_gid == own) != (os.geteuid() == 0)]
+    if not usable:
+        pytest.skip(f"group {own} has no name")
     return usable[0]
 
 
