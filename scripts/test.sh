@@ -14,4 +14,7 @@ elif [ "$preset" = tsan ]; then
   runner=(setarch "$(uname -m)" -R)   # tsan wants a fixed address layout
 fi
 "${runner[@]}" ctest --test-dir "build/$preset" -j "$(nproc)" --output-on-failure --no-tests=error
-INFERD_BIN_DIR="$PWD/build/$preset/bin" INFERD_MODEL="$model" "${runner[@]}" "$python/bin/python" -m pytest -q -rs tests
+export INFERD_BIN_DIR="$PWD/build/$preset/bin" INFERD_MODEL="$model"
+# Tests on the mock backend mostly wait: several at a time. Those with the model use every CPU: one at a time.
+"${runner[@]}" "$python/bin/python" -m pytest -q -rs -n 3 tests --ignore-glob='*test_llamacpp_*'
+"${runner[@]}" "$python/bin/python" -m pytest -q -rs tests/e2e/test_llamacpp_*.py
