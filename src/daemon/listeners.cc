@@ -78,11 +78,7 @@ Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, co
 void accept_connection(SessionContext& context, os::UniqueFd client, Connection::SessionFactory make_session, const std::string* key) {
   Caller caller;
   if (auto peer = os::peer_of(client.get())) {
-    caller.transport = peer->tcp ? Caller::Transport::kTcp : Caller::Transport::kUnix;
-    caller.uid = peer->uid;
-    caller.gid = peer->gid;
-    caller.pid = peer->pid;
-    caller.address = std::move(peer->address);
+    caller = peer->tcp ? Caller::tcp_peer(peer->address) : Caller::unix_peer(peer->uid, peer->gid, peer->pid);
   } else {
     log::warn("daemon", "credentials of a client: {}", peer.error().message);
   }

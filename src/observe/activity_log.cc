@@ -56,9 +56,16 @@ void append_time(std::string& out, std::chrono::system_clock::time_point time) {
 }
 
 void append_key(std::string& out, std::string_view key) {
-  out += out.back() == '{' ? "\"" : ",\"";
+  if (out.back() != '{') out += ',';
+  out += '"';
   out += key;
   out += "\":";
+}
+
+void append_plain(std::string& out, std::string_view word) {
+  out += '"';
+  out += word;
+  out += '"';
 }
 
 void append_redacted(std::string& out, const Redactor& redactor, std::string_view text) {
@@ -70,30 +77,41 @@ void append_redacted(std::string& out, const Redactor& redactor, std::string_vie
   append_json_text(out, copy);
 }
 
+struct Message {
+  std::string_view text;
+  bool own_word;  // of an event; a record's may hold anything
+};
+
 // Keys come out in alphabetical order: `fields` is sorted, and the four of every record are merged in.
 void append_record(std::string& out, const Redactor& redactor, std::chrono::system_clock::time_point time, log::Level level, std::string_view component,
-                   std::string_view message, std::initializer_list<ActivityLog::Field> fields) {
+                   Message message, std::initializer_list<ActivityLog::Field> fields) {
   out += '{';
   auto field = fields.begin();
   const auto fields_before = [&](std::string_view key) {
     for (; field != fields.end() && field->key < key; ++field) {
       append_key(out, field->key);
-      if (const auto* text = std::get_if<std::string_view>(&field->value)) {
-        append_redacted(out, redactor, *text);
+      if (const auto* word = std::get_if<std::string_view>(&field->value)) {
+        append_plain(out, *word);
+      } else if (const auto* number = std::get_if<int64_t>(&field->value)) {
+        append_json_number(out, *number);
       } else {
-        append_json_number(out, std::get<int64_t>(field->value));
+        append_redacted(out, redactor, std::get<ActivityLog::Foreign>(field->value).text);
       }
     }
   };
   fields_before("component");
   append_key(out, "component");
-  append_json_text(out, component);
+  append_plain(out, component);
   fields_before("level");
   append_key(out, "level");
-  append_json_text(out, log::level_name(level));
+  append_plain(out, log::level_name(level));
   fields_before("msg");
   append_key(out, "msg");
-  append_redacted(out, redactor, message);
+  if (message.own_word) {
+    append_plain(out, message.text);
+  } else {
+    append_redacted(out, redactor, message.text);
+  }
   fields_before("t");
   append_key(out, "t");
   out += '"';
@@ -133,8 +151,9 @@ void ActivityLog::record(log::Level level, std::string_view component, std::stri
     return;
   }
   // A path may be anything; the texts of events come from frames that were checked.
-  append_record(pending_, redactor_, now, level, component, to_valid_utf8(message), {});
-  if (options_.to_stderr) stderr_pending_.push_back({now, level, std::string(component), to_valid_utf8(message)});
+  const std::string valid = to_valid_utf8(message);
+  append_record(pending_, redactor_, now, level, component, {valid, false}, {});
+  if (options_.to_stderr) stderr_pending_.push_back({now, level, std::string(component), valid});
   if (waiting_) wake_.notify_one();
 }
 
@@ -146,7 +165,7 @@ void ActivityLog::event(log::Level level, std::string_view message, std::initial
     ++dropped_;
     return;
   }
-  append_record(pending_, redactor_, now, level, "activity", message, fields);
+  append_record(pending_, redactor_, now, level, "activity", {message, true}, fields);
   if (waiting_) wake_.notify_one();
 }
 
@@ -173,7 +192,7 @@ void ActivityLog::run() {
       wake_.wait_for(lock, kGatherInterval, [&] { return stopping_; });
     }
     if (dropped_ > 0) {
-      append_record(pending_, redactor_, Clock::now(), log::Level::kWarn, "log", "lines_dropped", {{"count", static_cast<int64_t>(dropped_)}});
+      append_record(pending_, redactor_, Clock::now(), log::Level::kWarn, "log", {"lines_dropped", true}, {{"count", static_cast<int64_t>(dropped_)}});
       dropped_ = 0;
     }
     lines.swap(pending_);
@@ -228,7 +247,7 @@ void ActivityLog::write_out(std::string_view bytes) {
   if (failing_ && lost_ > 0) {
     failing_ = false;
     std::string note;
-    append_record(note, redactor_, Clock::now(), log::Level::kWarn, "log", "lines_lost", {{"count", static_cast<int64_t>(lost_)}});
+    append_record(note, redactor_, Clock::now(), log::Level::kWarn, "log", {"lines_lost", true}, {{"count", static_cast<int64_t>(lost_)}});
     lost_ = 0;
     write_out(note);
   }

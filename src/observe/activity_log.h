@@ -1,6 +1,6 @@
 // The activity log: every record of the process log and every activity event as one JSON object a line in
 // <log dir>/inferd.ndjson (spec 06 §7), and the process log as text on standard error. Both redacted.
-// record() and event() may be called from any thread: they redact each text, format the line and append it to a bounded buffer; one
+// record() and event() may be called from any thread: they redact each foreign text, format the line and append it to a bounded buffer; one
 // thread of its own rotates and writes, so that a slow disk or a full terminal never slows a token. Activity events go to the file
 // only. Redacting texts one by one is the same as redacting the line: no rule reaches over the end of a JSON string, and the keys,
 // which are ours, match none.
@@ -32,9 +32,13 @@ class ActivityLog final : public log::Sink {
     int generations = 3;  // rotated files kept besides the live one
     bool to_stderr = true;
   };
+  /// A text that somebody else chose: it is escaped and redacted. Other texts of an event are our own words and are written as they are.
+  struct Foreign {
+    std::string_view text;
+  };
   struct Field {
     std::string_view key;  // not one of t, level, component, msg
-    std::variant<std::string_view, int64_t> value;
+    std::variant<std::string_view, int64_t, Foreign> value;
   };
 
   /// Makes the folder (0700) and opens the file (0600); an error names the path.
@@ -43,7 +47,7 @@ class ActivityLog final : public log::Sink {
 
   void record(log::Level level, std::string_view component, std::string_view message) override;
 
-  /// One activity event; `fields` sorted by key; of a text over 4 KiB only the length is written.
+  /// One activity event; `message` is our own word; `fields` sorted by key; of a foreign text over 4 KiB only the length is written.
   void event(log::Level level, std::string_view message, std::initializer_list<Field> fields);
 
  private:

@@ -41,7 +41,7 @@ class ActivityLogTest : public ::testing::Test {
 };
 
 TEST_F(ActivityLogTest, ARecordIsOneObjectWithSortedKeysAndATime) {
-  open()->event(log::Level::kInfo, "request_done", {{"backend", "mock"}, {"completion_tokens", 2}, {"req_id", "a\"\n"}, {"z", 1}});
+  open()->event(log::Level::kInfo, "request_done", {{"backend", "mock"}, {"completion_tokens", 2}, {"req_id", ActivityLog::Foreign{"a\"\n"}}, {"z", 1}});
   EXPECT_THAT(read(), MatchesRegex("\\{\"backend\":\"mock\",\"completion_tokens\":2,\"component\":\"activity\",\"level\":\"info\","
                                    "\"msg\":\"request_done\",\"req_id\":\"a\\\\\"\\\\n\",\"t\":\"[0-9T:.-]+\\+00:00\",\"z\":1\\}\n"));
 }
@@ -67,7 +67,7 @@ TEST_F(ActivityLogTest, RotatesBeforeTheLimitAndKeepsThreeGenerations) {
 }
 
 TEST_F(ActivityLogTest, SecretsAreRedactedOnTheirWayToTheFile) {
-  open()->event(log::Level::kInfo, "request_done", {{"req_id", "sk-abcdefghij0123456789"}});
+  open()->event(log::Level::kInfo, "request_done", {{"req_id", ActivityLog::Foreign{"sk-abcdefghij0123456789"}}});
   EXPECT_THAT(read(), HasSubstr("[REDACTED:api-key]"));
   EXPECT_THAT(read(), Not(HasSubstr("abcdefghij")));
 }

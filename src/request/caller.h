@@ -9,16 +9,16 @@ namespace inferd {
 struct Caller {
   enum class Transport { kUnix, kTcp };
   Transport transport = Transport::kUnix;
-  int64_t uid = -1;     // -1: unknown (always on TCP)
+  int64_t uid = -1;  // -1: unknown (always on TCP)
   int64_t gid = -1;
   int64_t pid = -1;
-  std::string address;  // TCP: "ADDR:PORT" of the peer
+  std::string text = "unix:-1:-1";  // for logs: `unix:UID:PID` or `tcp:ADDR:PORT` (spec 05 §7)
 
-  /// The text form of logs: `unix:UID:PID` or `tcp:ADDR:PORT` (spec 05 §7).
-  std::string text() const {
-    if (transport == Transport::kTcp) return "tcp:" + address;
-    return "unix:" + std::to_string(uid) + ":" + std::to_string(pid);
+  static Caller unix_peer(int64_t uid, int64_t gid, int64_t pid) {
+    return {Transport::kUnix, uid, gid, pid, "unix:" + std::to_string(uid) + ":" + std::to_string(pid)};
   }
+  /// `address`: "ADDR:PORT".
+  static Caller tcp_peer(const std::string& address) { return {Transport::kTcp, -1, -1, -1, "tcp:" + address}; }
 };
 
 }  // namespace inferd

@@ -278,7 +278,7 @@ void Connection::on_write_blocked() {
   write_timer_->expires_after(context_.write_timeout);
   write_timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
     if (error || !self->blocked_ || self->state_ == State::kClosed) return;
-    log::warn("session", "{}: no progress in reading its answer for {} s: closed", self->caller_.text(),
+    log::warn("session", "{}: no progress in reading its answer for {} s: closed", self->caller_.text,
               self->context_.write_timeout.count());
     self->hang_up();
   });

@@ -87,7 +87,6 @@ void V1Session::text(std::string_view piece) {
 void V1Session::done(const Completion& completion, const Backend& backend) {
   const auto written = wire::v1::append_done(connection_.output(), request_->id, content_, completion, backend.kind(), backend.name());
   if (!written) wire::v1::append_error(connection_.output(), request_->id, written.error().code, written.error().message);
-  const std::string peer = connection_.caller().text();
   const int64_t first_text_ms = content_.empty() ? -1 : std::chrono::duration_cast<std::chrono::milliseconds>(first_text_ - arrived_).count();
   context_.log.event(log::Level::kInfo, "request_done",
                      {{"backend", backend.kind()},
@@ -95,12 +94,12 @@ void V1Session::done(const Completion& completion, const Backend& backend) {
                       {"completion_tokens", int64_t{completion.usage.completion_tokens}},
                       {"duration_ms", milliseconds_since(arrived_)},
                       {"first_token_ms", first_text_ms},
-                      {"peer", peer},
+                      {"peer", connection_.caller().text},
                       {"peer_pid", connection_.caller().pid},
                       {"peer_uid", connection_.caller().uid},
                       {"prompt_tokens", int64_t{completion.usage.prompt_tokens}},
-                      {"req_id", request_->id},
-                      {"route", backend.name()},
+                      {"req_id", ActivityLog::Foreign{request_->id}},
+                      {"route", ActivityLog::Foreign{backend.name()}},
                       {"stop_reason", log_name(completion.stop_reason)}});
   end_request();
 }
@@ -110,9 +109,8 @@ void V1Session::failed(const Error& error) {
   const Backend* backend = dispatch_ ? dispatch_->backend() : nullptr;
   wire::v1::append_error(connection_.output(), request_->id, error.code, error.message);
   if (mid_stream && backend != nullptr) {
-    const std::string peer = connection_.caller().text();
     context_.log.event(log::Level::kWarn, "request_error_mid_stream",
-                       {{"backend", backend->kind()}, {"peer", peer}, {"req_id", request_->id}, {"route", backend->name()}});
+                       {{"backend", backend->kind()}, {"peer", connection_.caller().text}, {"req_id", ActivityLog::Foreign{request_->id}}, {"route", ActivityLog::Foreign{backend->name()}}});
   }
   end_request();
 }
@@ -124,10 +122,10 @@ void V1Session::append_too_large(std::string& out) {
 void V1Session::on_hang_up() {
   if (!dispatch_) return;
   const auto dispatch = std::exchange(dispatch_, nullptr);
-  dispatch->cancel([&log = context_.log, request = std::exchange(request_, nullptr), peer = connection_.caller().text()](
+  dispatch->cancel([&log = context_.log, request = std::exchange(request_, nullptr), peer = connection_.caller().text](
                        Dispatch::Stage stage, const Backend& backend) {
     log.event(log::Level::kInfo, "request_cancelled",
-              {{"backend", backend.kind()}, {"peer", peer}, {"req_id", request->id}, {"state", stage_name(stage)}});
+              {{"backend", backend.kind()}, {"peer", peer}, {"req_id", ActivityLog::Foreign{request->id}}, {"state", stage_name(stage)}});
   });
 }
 

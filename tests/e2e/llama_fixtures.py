@@ -46,7 +46,10 @@ def need_model() -> None:
 
 
 def llama_options(*args: str, model: Path = MODEL, sha256: str | None = None) -> tuple[str, ...]:
-    return ("--backend", "llamacpp", "--model-path", str(model), "--model-sha256", sha256 or model_sha256(), *args)
+    """Options that serve `model`, on one thread if `args` does not say otherwise: threads that wait for each other take a
+    hundred times as long where other tests use the same CPUs."""
+    threads = () if "--threads" in args else ("--threads", "1")
+    return ("--backend", "llamacpp", "--model-path", str(model), "--model-sha256", sha256 or model_sha256(), *threads, *args)
 
 
 def engine_options(*args: str) -> list[str]:
