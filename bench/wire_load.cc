@@ -1,7 +1,10 @@
-// The load generator for v1: a closed loop over N connections from one thread. Each connection sends one request line,
+// The load generator for v1: a closed loop over N connections from T threads. Each connection sends one request line,
 // waits for the frame that ends it, and sends the next, until TOTAL requests are answered. Prints one JSON object.
 //
-//   wire_load --socket PATH --connections N --requests TOTAL --pid SERVER_PID [--warmup K]
+//   wire_load --socket PATH --connections N --requests TOTAL --pid SERVER_PID [--warmup K] [--threads T]
+//
+// With one thread (the default) the client is as cheap as it can be and is woken once for many answers. With a thread for each
+// connection it is what callers are: programs of their own, each of which sleeps until its answer wakes it.
 //
 // Server CPU is the CPU clock of the process SERVER_PID: user + system of all its threads, those that have ended
 // included, in nanoseconds (clock_getcpuclockid(3)). It is read kSettle after the last answer, so that work which the
@@ -25,8 +28,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -49,6 +54,7 @@ struct Options {
   std::uint64_t requests = 0;
   std::uint64_t warmup = 0;
   std::uint64_t pid = 0;
+  std::uint64_t threads = 1;
 };
 
 [[noreturn]] void fail(const std::string& what) {
@@ -59,7 +65,8 @@ struct Options {
 [[noreturn]] void usage(const std::string& why) {
   std::fprintf(
       stderr,
-      "wire_load: %s\nusage: wire_load --socket PATH --connections N --requests TOTAL --pid SERVER_PID [--warmup K]\n",
+      "wire_load: %s\nusage: wire_load --socket PATH --connections N --requests TOTAL --pid SERVER_PID [--warmup K] "
+      "[--threads T]\n",
       why.c_str());
   std::exit(2);
 }
@@ -69,7 +76,8 @@ Options parse(int argc, char** argv) {
   const std::map<std::string_view, std::uint64_t*> numbers{{"--connections", &options.connections},
                                                            {"--requests", &options.requests},
                                                            {"--warmup", &options.warmup},
-                                                           {"--pid", &options.pid}};
+                                                           {"--pid", &options.pid},
+                                                           {"--threads", &options.threads}};
   for (int i = 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     if (i + 1 == argc) usage(std::string(name) + " needs a value");
@@ -85,6 +93,9 @@ Options parse(int argc, char** argv) {
   }
   if (options.socket.empty() || options.connections == 0 || options.requests == 0 || options.pid == 0)
     usage("--socket, --connections, --requests and --pid are required");
+  if (options.threads == 0 || options.connections % options.threads != 0 || options.requests % options.threads != 0 ||
+      options.warmup % options.threads != 0)
+    usage("--connections, --requests and --warmup must be multiples of --threads");
   return options;
 }
 
@@ -238,6 +249,39 @@ class Load {
   std::array<char, 65536> input_{};
 };
 
+// The connections of all threads; the outcomes are added up.
+class Crowd {
+ public:
+  Crowd(const Options& options) {
+    for (std::uint64_t i = 0; i < options.threads; ++i)
+      loads_.push_back(std::make_unique<Load>(options.socket, options.connections / options.threads));
+  }
+
+  Outcome run(std::uint64_t requests) {
+    if (loads_.size() == 1) return loads_.front()->run(requests);
+    std::vector<Outcome> outcomes(loads_.size());
+    std::vector<std::thread> threads;
+    const std::uint64_t start = nanoseconds(CLOCK_MONOTONIC);
+    for (std::size_t i = 0; i < loads_.size(); ++i)
+      threads.emplace_back([&, i] { outcomes[i] = loads_[i]->run(requests / loads_.size()); });
+    for (std::thread& thread : threads) thread.join();
+    Outcome all;
+    all.seconds = static_cast<double>(nanoseconds(CLOCK_MONOTONIC) - start) / 1e9;
+    for (Outcome& one : outcomes) {
+      all.done += one.done;
+      all.errors += one.errors;
+      all.tokens += one.tokens;
+      all.bytes += one.bytes;
+      all.round_trips.insert(all.round_trips.end(), one.round_trips.begin(), one.round_trips.end());
+      for (const auto& [cause, count] : one.causes) all.causes[cause] += count;
+    }
+    return all;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Load>> loads_;
+};
+
 double microseconds_at(std::vector<std::uint32_t>& sorted, double quantile) {
   if (sorted.empty()) return 0;
   return sorted[static_cast<std::size_t>(quantile * static_cast<double>(sorted.size() - 1) + 0.5)] / 1e3;
@@ -275,7 +319,7 @@ int main(int argc, char** argv) {
     errno = error;
     fail("the CPU clock of process " + std::to_string(options.pid));
   }
-  static Load load(options.socket, options.connections);
+  Crowd load(options);
   if (options.warmup > 0) {
     Outcome warmup = load.run(options.warmup);
     if (warmup.errors > 0) return report(options, warmup, 0);
