@@ -52,6 +52,10 @@ Status prove_cpu_variant() {
   const std::unique_ptr<ggml_backend, decltype(&ggml_backend_free)> backend(
       ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr), &ggml_backend_free);
   if (!backend) return fail(Code::kInternal, "the CPU backend cannot be initialised");
+  // One thread: ggml's default of four spins against itself on a machine with fewer CPUs.
+  ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend.get()));
+  const auto set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(registry, "ggml_backend_set_n_threads"));
+  if (set_threads != nullptr) set_threads(backend.get(), 1);
   constexpr int64_t kRows = 64, kInner = 512;
   const ggml_type types[] = {GGML_TYPE_F32,  GGML_TYPE_F16,  GGML_TYPE_BF16, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0,
                              GGML_TYPE_Q5_1, GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,

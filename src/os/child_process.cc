@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "os/os_error.h"
@@ -21,7 +22,8 @@ namespace {
 constexpr int kChannelInChild = 3;
 }
 
-Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, const std::vector<std::string>& arguments, int channel) {
+Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                                         const std::vector<std::string>& environment, int channel) {
   int pipe_fds[2];
   if (::pipe2(pipe_fds, O_CLOEXEC) != 0) return os_fail(errno, "pipe");
   UniqueFd read_end(pipe_fds[0]), write_end(pipe_fds[1]);
@@ -36,6 +38,14 @@ Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, c
   std::vector<char*> argv;
   for (auto& copy : copies) argv.push_back(copy.data());
   argv.push_back(nullptr);
+  std::vector<std::string> added = environment;
+  std::vector<char*> envp;
+  for (char** entry = environ; *entry != nullptr; ++entry) envp.push_back(*entry);
+  for (std::string& entry : added) {
+    const std::string name = entry.substr(0, entry.find('='));
+    if (::getenv(name.c_str()) == nullptr) envp.push_back(entry.data());
+  }
+  envp.push_back(nullptr);
 
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
@@ -57,7 +67,7 @@ Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, c
       ::dup2(channel, kChannelInChild);
     }
     // exec_write may itself be descriptor 3 only if the caller's descriptors start below it, which they do not.
-    ::execv(argv[0], argv.data());
+    ::execve(argv[0], argv.data(), envp.data());
     const int error = errno;
     [[maybe_unused]] const ssize_t written = ::write(exec_write.get(), &error, sizeof error);
     ::_exit(127);

@@ -16,8 +16,10 @@ namespace inferd::os {
 
 class ChildProcess {
  public:
-  /// `channel` becomes descriptor 3 of the child.
-  static Result<ChildProcess> start(const std::filesystem::path& program, const std::vector<std::string>& arguments, int channel);
+  /// `channel` becomes descriptor 3 of the child. `environment` ("NAME=value") is added to ours; a name that is set already keeps its
+  /// value.
+  static Result<ChildProcess> start(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                                    const std::vector<std::string>& environment, int channel);
   ChildProcess(ChildProcess&& other) noexcept
       : pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)), stderr_(std::move(other.stderr_)) {}
   ChildProcess& operator=(ChildProcess&&) = delete;

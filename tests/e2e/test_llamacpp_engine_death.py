@@ -51,6 +51,18 @@ def test_all_running_streams_are_told(start_llama):
         assert_error(rest(conn)[-1], "backend_unavailable", str(n))
 
 
+def test_a_new_engine_serves_at_once_however_many_streams_died_with_the_old_one(start_llama):
+    """Issue 3: `ready` means ready; one death is one event, not a failure for each of its streams that opens the breaker."""
+    daemon = start_llama()
+    conns = [running(daemon, endless(str(n))) for n in range(5)]
+    admin = daemon.admin()
+    kill_engine(daemon)
+    ready_again(admin)
+    assert text_of(tell(daemon, greedy(COUNT, max_tokens=2)))
+    for n, conn in enumerate(conns):
+        assert_error(rest(conn)[-1], "backend_unavailable", str(n))
+
+
 def test_admin_publishes_restarting_and_then_ready(start_llama):
     """Issue 3, spec 04 §2: the phases of loading come as `restarting`; who joins later reads capabilities and `ready`."""
     daemon = start_llama()
@@ -187,7 +199,7 @@ def test_without_a_variant_that_lives_the_start_fails_by_name(start_llama, place
     assert "variant" in daemon.output
 
 
-@pytest.mark.parametrize("program", ["/nowhere/inferd-engine", "/bin/true", "/bin/false", "/etc/passwd", "/"])
+@pytest.mark.parametrize("program", ["/nowhere/inferd-engine", "/bin/true", "/bin/false", "/etc/hostname", "/"])
 def test_an_engine_program_that_is_none_is_a_start_error(start_llama, program):
     """Architecture §5: it ends, and says which program."""
     daemon = start_llama("--engine", program, ready=False)

@@ -13,6 +13,8 @@
 namespace inferd {
 namespace {
 
+// malloc asks for huge pages: the KV cache (hundreds of MiB, cleared when it is made) is then ready in a third of the time.
+constexpr const char* kHugePages = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1";
 constexpr int kDeathsBeforeGivingUp = 5;  // without a token served between
 constexpr auto kFirstBackOff = std::chrono::milliseconds(200);
 constexpr auto kLongestBackOff = std::chrono::milliseconds(30'000);
@@ -92,7 +94,7 @@ Status LlamacppBackend::start_engine() {
     arguments.insert(arguments.end(), {"--skip-variant", variant});
   }
   if (!good_variant_.empty()) arguments.insert(arguments.end(), {"--variant", good_variant_});
-  auto child = os::ChildProcess::start(options_.engine_program, arguments, sockets->second.get());
+  auto child = os::ChildProcess::start(options_.engine_program, arguments, {kHugePages}, sockets->second.get());
   if (!child) return std::unexpected(child.error());
   ::fcntl(sockets->first.get(), F_SETFL, O_NONBLOCK);
   auto ended = duplicate(child->pidfd());
