@@ -24,7 +24,8 @@ flags=(-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON -D
   -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF
   -DLLAMA_SUBPROCESS=OFF -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN')
 compiler=$(c++ -dumpfullversion 2>/dev/null || echo none)
-key=$(printf '%s\n' "$version" "$commit" "$variants" "$compiler" "${flags[@]}" | sha256sum | cut -c1-12)
+patches="grammar-visits"   # what is changed in the sources, below
+key=$(printf '%s\n' "$version" "$commit" "$variants" "$patches" "$compiler" "${flags[@]}" | sha256sum | cut -c1-12)
 root=$cache/llama.cpp-$version-$key
 src=$root/source build=$root/build prefix=$root/install
 mkdir -p "$root"
@@ -43,6 +44,9 @@ if [ ! -e "$prefix/.complete" ]; then
     # Upstream builds every CPU variant or one; only the shipped ones are kept.
     keep=$(echo "$variants" | tr ' ' '|')
     sed -i -E "/^ *ggml_add_cpu_backend_variant\(/{/\(($keep)[ )]/!d}" "$src/ggml/src/CMakeLists.txt"
+    # Its check for left recursion visits a rule once for every path to it: 2^40 visits for a grammar of 40 lines.
+    sed -i '/^static bool llama_grammar_detect_left_recursion(/,/^}/s/^    if ((\*rules_in_progress)\[rule_index\]) {/    if ((*rules_visited)[rule_index]) { return false; }\n&/' "$src/src/llama-grammar.cpp"
+    grep -q 'rules_visited)\[rule_index\]) { return false' "$src/src/llama-grammar.cpp" || { log "llama-grammar.cpp is not as expected"; exit 1; }
     rm -rf "$root/package"; touch "$src/.complete"
   fi
   log "building it once into $root (about five minutes on two cores)"

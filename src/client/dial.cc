@@ -1,5 +1,7 @@
 #include "client/dial.h"
 
+#include <filesystem>
+
 #include "os/paths.h"
 #include "os/tcp.h"
 #include "os/unix_socket.h"
@@ -22,6 +24,10 @@ Expected<os::UniqueFd> dial_unix(const std::optional<std::string>& path, const s
   }
   std::optional<Error> first;
   for (const auto& folder : os::runtime_directories_to_try()) {
+    if (std::error_code ignored; std::filesystem::exists(folder, ignored) && !os::is_trusted_directory(folder)) {
+      first = Error{Code::kNotPermitted, folder.string() + " belongs to another user: not used"};
+      continue;
+    }
     auto fd = os::connect_unix(folder / leaf);
     if (fd) return std::move(*fd);
     // A socket that is there but not for us says more than one that is missing.

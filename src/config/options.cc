@@ -22,6 +22,13 @@ std::string check_integer(const std::string& text) {
          std::to_string(std::numeric_limits<Integer>::max());
 }
 
+// Seconds and counts beyond this are a slip of the keyboard, and would overflow a clock.
+std::string check_moderate(const std::string& text) {
+  constexpr uint64_t kMost = 1'000'000'000;
+  if (std::string wrong = check_integer<uint64_t>(text); !wrong.empty()) return wrong;
+  return std::strtoull(text.c_str(), nullptr, 10) <= kMost ? "" : text + " is beyond " + std::to_string(kMost);
+}
+
 std::string check_fault(const std::string& text) {
   constexpr std::string_view kDropAfter = "drop-after:";
   if (text == "not-ready" || text == "invalid" || text == "unavailable") return {};
@@ -125,18 +132,18 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   tcp->excludes(uds)->excludes(pipe);
   uds->excludes(pipe);
   table.add("group", o.group, "Group that may use the inference sockets");
-  table.add("active-permits", o.active_permits, "Requests that each backend runs at once (default: llamacpp 8, mock 1)");
-  table.add("queue-depth", o.queue_depth, "Requests that may wait (default 10)");
-  table.add("ready-timeout-secs", o.ready_timeout_secs, "Give up when loading makes no progress for so long (default 30)");
-  table.add("drain-timeout-secs", o.drain_timeout_secs, "Time for running and waiting requests after SIGTERM (default 30)");
-  table.add("write-timeout-secs", o.write_timeout_secs, "Close a client that reads nothing for so long (default 60)");
+  table.add("active-permits", o.active_permits, "Requests that each backend runs at once (default: llamacpp 8, mock 1)")->check(&check_moderate);
+  table.add("queue-depth", o.queue_depth, "Requests that may wait (default 10)")->check(&check_moderate);
+  table.add("ready-timeout-secs", o.ready_timeout_secs, "Give up when loading makes no progress for so long (default 30)")->check(&check_moderate);
+  table.add("drain-timeout-secs", o.drain_timeout_secs, "Time for running and waiting requests after SIGTERM (default 30)")->check(&check_moderate);
+  table.add("write-timeout-secs", o.write_timeout_secs, "Close a client that reads nothing for so long (default 60)")->check(&check_moderate);
   table.add("max-buffered-bytes", o.max_buffered_bytes, "Unfinished input held over all connections (default 536870912)");
   table.add("model-path", o.model_path, "GGUF file (llamacpp)")->check(not_empty);
   table.add("model-sha256", o.model_sha256, "Its SHA-256, 64 hex digits; required with --model-path");
-  table.add("n-ctx", o.n_ctx, "Tokens of one request, prompt plus answer (default 8192, or the model's own if that is less)");
+  table.add("n-ctx", o.n_ctx, "Tokens of one request, prompt plus answer (default 8192, or the model's own if that is less)")->check(&check_moderate);
   table.add("n-gpu-layers", o.n_gpu_layers, "Layers on a GPU (default 0; this build has no GPU support)");
-  table.add("kv-cells", o.kv_cells, "Tokens held over all requests (default max(n_ctx, min(permits * n_ctx, 16384)))");
-  table.add("threads", o.threads, "Threads of the engine (default: the CPUs that this process may use)");
+  table.add("kv-cells", o.kv_cells, "Tokens held over all requests (default max(n_ctx, min(permits * n_ctx, 16384)))")->check(&check_moderate);
+  table.add("threads", o.threads, "Threads of the engine (default: the CPUs that this process may use)")->check(&check_moderate);
   table.add("api-key", o.api_key, "Key that TCP clients must send first");
   std::string text;
   uint64_t seconds = 300;

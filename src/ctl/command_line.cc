@@ -49,7 +49,7 @@ int run(int argc, const char* const* argv) {
   run->add_option("--stop", options.request.stop, "End the answer before this text (may be given again)")->allow_extra_args(false);
   run->add_option("--grammar-file", options.grammar_file, "GBNF grammar that the answer follows");
   run->add_flag("--batch", options.request.batch, "Let interactive requests go first");
-  run->add_option("--wait", options.wait_seconds, "Seconds to wait for a daemon that is loading (default 600)")->check(CLI::NonNegativeNumber);
+  auto* wait = run->add_option("--wait", options.wait_seconds, "Seconds to wait for the daemon (default: 600 if it is loading, 0 if it does not run)")->check(CLI::NonNegativeNumber);
   run->footer(kExitCodes);
   app.add_subcommand("status", "What the daemon is doing, once");
   app.add_subcommand("watch", "What the daemon is doing, as it goes on");
@@ -59,6 +59,7 @@ int run(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kOk : kError;
   }
+  options.wait_for_start = wait->count() > 0;
   if (app.got_subcommand("run")) return run_prompt(global, options);
   if (app.got_subcommand("status")) return show_status(global);
   if (app.got_subcommand("watch")) return watch(global);

@@ -37,6 +37,7 @@ struct RunOptions {
   client::Request request;            // without messages
   std::string grammar_file;
   uint64_t wait_seconds = 600;        // for a daemon that is loading
+  bool wait_for_start = false;        // also for one that does not run yet
 };
 
 int run_prompt(const GlobalOptions& global, const RunOptions& options);

@@ -14,12 +14,12 @@ using client::Client;
 using client::Failure;
 
 // Connects; while the daemon is still loading, shows how far it is and waits.
-client::Expected<Client> connect(const GlobalOptions& global, uint64_t wait_seconds) {
+client::Expected<Client> connect(const GlobalOptions& global, const RunOptions& options) {
   auto connected = Client::connect(global.endpoint);
-  if (connected || connected.error().kind != Failure::Kind::kUnreachable || wait_seconds == 0) return connected;
-  if (!client::StatusStream::connect(global.admin_socket)) return connected;  // nobody is loading either
+  if (connected || connected.error().kind != Failure::Kind::kUnreachable || options.wait_seconds == 0) return connected;
+  if (!options.wait_for_start && !client::StatusStream::connect(global.admin_socket)) return connected;  // nobody is loading either
   ProgressLine line;
-  const auto ready = client::wait_ready(global.admin_socket, std::chrono::seconds(wait_seconds), [&](const client::StatusEvent& event) {
+  const auto ready = client::wait_ready(global.admin_socket, std::chrono::seconds(options.wait_seconds), [&](const client::StatusEvent& event) {
     line.show(describe(event, os::terminal_width() - 1));
   });
   if (!ready) return std::unexpected(ready.error());
@@ -71,7 +71,7 @@ int converse(const GlobalOptions& global, const RunOptions& options, Client clie
       report(answer.error());
     }
     if (answer.error().kind == Failure::Kind::kRefused) continue;
-    auto again = connect(global, options.wait_seconds);
+    auto again = connect(global, options);
     if (!again) return report(again.error());
     client = std::move(*again);
   }
@@ -132,7 +132,7 @@ int run_prompt(const GlobalOptions& global, const RunOptions& options) {
       return kError;
     }
   }
-  auto client = connect(global, options.wait_seconds);
+  auto client = connect(global, options);
   if (!client) return report(client.error());
   if (options.interactive) return converse(global, options, std::move(*client), std::move(request));
   request.messages.push_back({"user", std::move(prompt)});

@@ -21,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr size_t kDefaultSequences = 8;
+constexpr uint32_t kMostThreads = 512;  // of ggml
+constexpr size_t kMostSequences = 128;  // half of the sequence ids that llama.cpp has: as many finished ones are kept
 
 MockBackend::Options mock_options(const DaemonOptions& options) {
   MockBackend::Options mock;
@@ -81,6 +83,17 @@ Result<std::unique_ptr<Backend>> make_llamacpp(const DaemonOptions& options, Bac
   if (!options.model_path) return fail(Code::kUsage, "--backend llamacpp needs --model-path FILE and --model-sha256 HEX");
   if (!options.model_sha256) return fail(Code::kUsage, "--model-path needs --model-sha256 (sha256sum " + options.model_path->string() + ")");
   if (!is_sha256(*options.model_sha256)) return fail(Code::kUsage, "--model-sha256: expected 64 hex digits");
+  if (options.active_permits.value_or(1) > kMostSequences) {
+    return fail(Code::kUsage, "--active-permits " + std::to_string(*options.active_permits) + ": llamacpp runs at most " +
+                                  std::to_string(kMostSequences) + " at once");
+  }
+  if (options.kv_cells && options.n_ctx && *options.kv_cells < *options.n_ctx) {
+    return fail(Code::kUsage, "--kv-cells " + std::to_string(*options.kv_cells) + " is less than --n-ctx " + std::to_string(*options.n_ctx) +
+                                  ": one request could not use its context");
+  }
+  if (options.threads.value_or(1) > kMostThreads) {
+    return fail(Code::kUsage, "--threads " + std::to_string(*options.threads) + ": at most " + std::to_string(kMostThreads));
+  }
   if (options.n_ctx == 0u) return fail(Code::kUsage, "--n-ctx: expected at least 1");
   LlamacppBackend::Options llamacpp;
   std::error_code error;
@@ -92,7 +105,7 @@ Result<std::unique_ptr<Backend>> make_llamacpp(const DaemonOptions& options, Bac
   llamacpp.model_path = options.model_path->string();
   llamacpp.n_ctx = options.n_ctx.value_or(0);
   llamacpp.kv_cells = options.kv_cells.value_or(0);
-  llamacpp.sequences = static_cast<uint32_t>(std::clamp<uint64_t>(options.active_permits.value_or(kDefaultSequences), 1, 128));
+  llamacpp.sequences = static_cast<uint32_t>(std::max<uint64_t>(1, options.active_permits.value_or(kDefaultSequences)));
   llamacpp.threads = options.threads.value_or(0) > 0 ? *options.threads : static_cast<uint32_t>(os::usable_cpus());
   llamacpp.open_model = verified_model(*options.model_path, *options.model_sha256, context);
   return std::make_unique<LlamacppBackend>(context.io, context.bus, std::move(llamacpp));

@@ -188,18 +188,14 @@ class EngineProcess {
     if (!prepare_queue_.try_push(std::move(message))) refuse(id, Error{Code::kQueueFull, "queue full"});
   }
   void on(wire::Start& message) {
-    std::optional<PreparedRequest> ready;
-    {
-      const std::lock_guard lock(requests_mutex_);
-      const auto at = prepared_.find(message.id);
-      if (at != prepared_.end()) {
-        ready = std::move(at->second);
-        prepared_.erase(at);
-      } else if (preparing_.contains(message.id)) {
-        start_when_prepared_.insert(message.id);
-      }
+    const std::lock_guard lock(requests_mutex_);
+    const auto at = prepared_.find(message.id);
+    if (at != prepared_.end()) {
+      loop_->start(std::move(at->second));
+      prepared_.erase(at);
+    } else if (preparing_.contains(message.id)) {
+      start_when_prepared_.insert(message.id);
     }
-    if (ready) loop_->start(std::move(*ready));
   }
   void on(wire::Cancel& message) {
     bool here;
@@ -232,15 +228,15 @@ class EngineProcess {
         continue;
       }
       const auto tokens = static_cast<uint32_t>(request->prompt.size());
-      bool start = false;
-      {
-        const std::lock_guard lock(requests_mutex_);
-        if (preparing_.erase(message->id) == 0) continue;
-        start = start_when_prepared_.erase(message->id) > 0;
-        if (!start) prepared_.emplace(message->id, std::move(*request));
-      }
+      // Under the lock from one place to the next: a cancel finds it in one of them.
+      const std::lock_guard lock(requests_mutex_);
+      if (preparing_.erase(message->id) == 0) continue;
       send(wire::Prepared{message->id, tokens});
-      if (start) loop_->start(std::move(*request));
+      if (start_when_prepared_.erase(message->id) > 0) {
+        loop_->start(std::move(*request));
+      } else {
+        prepared_.emplace(message->id, std::move(*request));
+      }
     }
   }
 

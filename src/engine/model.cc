@@ -20,7 +20,7 @@ struct Progress {
 bool on_progress(float done, void* data) {
   auto* progress = static_cast<Progress*>(data);
   const auto percent = static_cast<unsigned>(done * 100);
-  if (percent >= progress->last + 10 || (percent == 100 && progress->last < 100)) progress->report(progress->last = percent);
+  if (percent > progress->last) progress->report(progress->last = percent);
   return true;
 }
 

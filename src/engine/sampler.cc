@@ -2,11 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <exception>
 
 #include "request/limits.h"
 
 namespace inferd::engine {
+namespace {
+
+// CPU time, so that a busy machine is not taken for a bad grammar. Usual grammars take microseconds to accept a token.
+constexpr double kMostAcceptSeconds = 0.01;
+constexpr double kMostChoiceSeconds = 2;
+
+double thread_cpu_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
+}  // namespace
 
 Status check_grammar_limits(const std::string& grammar) {
   const auto refuse = [](const std::string& why) { return fail(Code::kInvalidRequest, "grammar: " + why); };
@@ -83,7 +97,7 @@ void Sampler::keep_top_k() {
 
 Result<Token> Sampler::pick() {
   std::erase_if(candidates_, [](const llama_token_data& candidate) { return !std::isfinite(candidate.logit); });
-  if (candidates_.empty()) return fail(Code::kInternal, "no token can follow");
+  if (candidates_.empty()) return fail(Code::kInvalidRequest, "grammar: no token of this model can follow");
   if (greedy_) {
     return std::ranges::max_element(candidates_, {}, &llama_token_data::logit)->id;
   }
@@ -96,6 +110,24 @@ Result<Token> Sampler::pick() {
 }
 
 Result<Token> Sampler::sample(const float* logits) {
+  if (!grammar_) return choose(logits);
+  const auto begin = thread_cpu_seconds();
+  auto token = choose(logits);
+  const auto chosen = thread_cpu_seconds();
+  if (!token) return token;
+  try {
+    llama_sampler_accept(grammar_.get(), *token);
+  } catch (const std::exception& error) {
+    return fail(Code::kInternal, std::string("grammar: ") + error.what());
+  }
+  const auto accepted = thread_cpu_seconds();
+  if (chosen - begin > kMostChoiceSeconds || accepted - chosen > kMostAcceptSeconds) {
+    return fail(Code::kInvalidRequest, "grammar: too ambiguous (one token of it took too long)");
+  }
+  return token;
+}
+
+Result<Token> Sampler::choose(const float* logits) {
   try {
     Result<Token> token = greedy_ ? Result<Token>(greedy(logits)) : Result<Token>(LLAMA_TOKEN_NULL);
     if (!greedy_ && !grammar_) {
@@ -107,7 +139,6 @@ Result<Token> Sampler::sample(const float* logits) {
       llama_sampler_apply(grammar_.get(), &array);
       token = pick();
     }
-    if (token && grammar_) llama_sampler_accept(grammar_.get(), *token);
     return token;
   } catch (const std::exception& error) {
     return fail(Code::kInternal, std::string("sampling failed: ") + error.what());

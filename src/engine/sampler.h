@@ -20,7 +20,8 @@ class Sampler {
   /// Errors are kInvalidRequest: the grammar is too large, too deep or cannot be parsed.
   static Result<std::unique_ptr<Sampler>> create(const Model& model, const Sampling& sampling, const std::string& grammar);
 
-  /// The next token for these logits [n_vocab]; the state is advanced. kInternal if the grammar allows nothing.
+  /// The next token for these logits [n_vocab]; the state is advanced. kInvalidRequest if the grammar allows nothing or has become so
+  /// ambiguous that a token of it takes too long: its states can double with every character.
   Result<Token> sample(const float* logits);
 
  private:
@@ -31,6 +32,7 @@ class Sampler {
   void candidates_of(const float* logits);
   void keep_top_k();
   Result<Token> pick();
+  Result<Token> choose(const float* logits);
 
   const Model& model_;
   Chain grammar_{nullptr, &llama_sampler_free};

@@ -4,10 +4,7 @@
 #include <ggml-cpu.h>
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
-
-#include "base/log.h"
 
 namespace inferd::engine {
 namespace {
@@ -17,6 +14,7 @@ constexpr size_t kSmallestSlice = 32;       // prompt tokens a step while others
 constexpr double kTargetStepMs = 50;        // so that streams keep a steady pace beside a long prompt
 constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter rest of a step is waited for
 constexpr double kSmoothing = 0.2;          // of the moving averages
+constexpr uint32_t kMostCells = 1u << 30;
 constexpr uint32_t kCellPadding = 256;      // llama.cpp rounds the pool up to this
 
 void erase_id(std::vector<uint64_t>& ids, uint64_t id) { std::erase(ids, id); }
@@ -53,7 +51,7 @@ StepLoop::~StepLoop() {
 }
 
 Result<std::unique_ptr<StepLoop>> StepLoop::create(const Model& model, Options options, Sink sink) {
-  options.kv_cells = (options.kv_cells + kCellPadding - 1) / kCellPadding * kCellPadding;
+  options.kv_cells = (std::min(options.kv_cells, kMostCells) + kCellPadding - 1) / kCellPadding * kCellPadding;
   options.n_ctx = std::min(options.n_ctx, options.kv_cells);
   std::unique_ptr<StepLoop> loop(new StepLoop(model, options, std::move(sink)));
   llama_context_params params = llama_context_default_params();
@@ -94,7 +92,9 @@ bool StepLoop::cancel(uint64_t id) {
     } else if (std::ranges::find(running_ids_, id) != running_ids_.end()) {
       cancelled_.push_back(id);
       const bool computing = std::ranges::find(computing_, id) != computing_.end();
-      if (computing && computing_until_ - Clock::now() > kWorthAborting) abort_ = true;
+      const auto now = Clock::now();
+      const bool long_rest = computing_until_ - now > kWorthAborting || now > computing_until_;  // beyond its time nobody knows
+      if (computing && long_rest && !aborted_before_) abort_ = true;
       wake_.notify_one();
       return true;
     } else {
@@ -181,7 +181,7 @@ void StepLoop::admit_waiting() {
     running.cached = static_cast<uint32_t>(table_[plan->sequence].tokens.size());
     running.budget = budget;
     running_ids_.push_back(running.request.id);
-    announced.entries.push_back({.id = running.request.id, .tokens = 0, .text = {}, .started = true, .stop_reason = {}, .usage = {}});
+    announced.entries.push_back({.id = running.request.id, .tokens = 0, .text = {}, .started = true, .stop_reason = {}, .usage = {}, .error_code = {}});
   }
   if (!announced.entries.empty()) sink_.step(std::move(announced));
 }
@@ -266,6 +266,7 @@ bool StepLoop::decode(engine_wire::Step& step) {
   {
     const std::lock_guard lock(mutex_);
     if (!cancelled_.empty() || stopping_) return false;
+    aborted_before_ = abort_;  // a step that was aborted is followed by one that is not: cancels cannot starve the others
     abort_ = false;
     computing_until_ = begin + std::chrono::microseconds(static_cast<int64_t>(expected_ms * 1000));
     for (const Running& running : running_) {
@@ -299,7 +300,8 @@ bool StepLoop::decode(engine_wire::Step& step) {
                             .text = "the model could not compute (llama_decode " + std::to_string(code) + ")",
                             .started = false,
                             .stop_reason = StopReason::kError,
-                            .usage = {}});
+                            .usage = {},
+                            .error_code = Code::kInternal});
     at = retire(at, false);
   }
   return false;
@@ -329,9 +331,9 @@ void StepLoop::accept_tokens(engine_wire::Step& step) {
     const size_t computed = table_[running.sequence].tokens.size();
     for (size_t i = 0; i < running.in_batch; ++i) table_.append(running.sequence, running.tokens[computed + i]);
     if (running.output < 0) continue;
-    engine_wire::Step::Entry entry{.id = running.request.id, .tokens = 0, .text = {}, .started = false, .stop_reason = {}, .usage = {}};
+    engine_wire::Step::Entry entry{.id = running.request.id, .tokens = 0, .text = {}, .started = false, .stop_reason = {}, .usage = {}, .error_code = {}};
     next_token(running, entry);
-    if (!entry.text.empty() || entry.stop_reason) step.entries.push_back(std::move(entry));
+    if (entry.tokens > 0 || entry.stop_reason) step.entries.push_back(std::move(entry));
   }
 }
 
@@ -341,6 +343,7 @@ void StepLoop::next_token(Running& running, engine_wire::Step::Entry& entry) {
   const auto token = running.request.sampler->sample(logits);
   if (!token) {
     entry.text = token.error().message;
+    entry.error_code = token.error().code;
     entry.stop_reason = StopReason::kError;
     running.ended = true;
     return;
@@ -353,8 +356,8 @@ void StepLoop::next_token(Running& running, engine_wire::Step::Entry& entry) {
   running.tokens.push_back(*token);
   std::string piece;
   model_.append_piece(*token, piece);
-  if (running.request.text.push(piece, entry.text)) return finish(running, entry, StopReason::kEnd);
   entry.tokens = 1;
+  if (running.request.text.push(piece, entry.text)) return finish(running, entry, StopReason::kEnd);
   if (running.generated == running.budget) {
     running.request.text.finish(entry.text);
     finish(running, entry, StopReason::kLength);

@@ -116,6 +116,7 @@ class StepLoop {
   std::vector<uint64_t> cancelled_;      // of running ones, to be removed by the step thread
   std::vector<uint64_t> computing_;      // ids in the current batch
   Clock::time_point computing_until_{};  // when the current batch is expected to end
+  bool aborted_before_ = false;          // the step before the current one was aborted
   bool stopping_ = false;
   std::condition_variable wake_;
 

@@ -154,6 +154,7 @@ void put(ByteWriter& w, const Step& m) {
     if (!e.stop_reason) continue;
     w.put(static_cast<uint8_t>(*e.stop_reason));
     put(w, e.usage);
+    w.put(static_cast<uint8_t>(e.error_code));
   }
 }
 bool get(ByteReader& r, Step& m) {
@@ -168,6 +169,9 @@ bool get(ByteReader& r, Step& m) {
     if (reason > kMaxStopReason) return false;
     e.stop_reason = static_cast<StopReason>(reason);
     get(r, e.usage);
+    const auto code = r.get<uint8_t>();
+    if (code > kMaxCode) return false;
+    e.error_code = static_cast<Code>(code);
   }
   return true;
 }

@@ -75,8 +75,9 @@ struct Step {
     uint32_t tokens = 0;                     // generated in this step
     std::string text;                        // whole characters; may be empty
     bool started = false;                    // holds a sequence from now on
-    std::optional<StopReason> stop_reason;   // ended: nothing follows; kError with a message in `text`
+    std::optional<StopReason> stop_reason;   // ended: nothing follows; kError with a message in `text` and its code
     Usage usage;                             // with stop_reason
+    Code error_code = Code::kInternal;       // with kError
   };
   std::vector<Entry> entries;
 };

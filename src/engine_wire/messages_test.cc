@@ -34,7 +34,7 @@ Prepare full_prepare() {
 }
 
 Step full_step() {
-  return Step{{{1, 2, "héllo", true, std::nullopt, {}}, {3, 1, "", false, StopReason::kLength, {10, 11, 4}}}};
+  return Step{{{1, 2, "héllo", true, std::nullopt, {}, {}}, {3, 1, "", false, StopReason::kError, {10, 11, 4}, Code::kInvalidRequest}}};
 }
 
 TEST(EngineMessages, EveryMessageIsReadBackAsItWasWritten) {

@@ -199,8 +199,8 @@ void ActivityLog::run() {
     console.swap(stderr_pending_);
     const bool last = stopping_;
     lock.unlock();
-    if (!console.empty()) to_stderr(console);
     write_lines(lines);
+    if (!console.empty()) to_stderr(console);
     lines.clear();
     console.clear();
     if (lines.capacity() > 1u << 20) std::string().swap(lines);
@@ -288,6 +288,7 @@ void ActivityLog::to_stderr(const std::vector<Line>& lines) {
   static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::off,  spdlog::level::err,   spdlog::level::warn,
                                                           spdlog::level::info, spdlog::level::debug, spdlog::level::trace};
   for (const Line& line : lines) {
+    if (!os::is_writable(STDERR_FILENO)) return;  // a stopped terminal, a full pipe: the file has it
     std::string text = line.component + ": " + line.message;
     redactor_.redact(text);
     logger->log(std::chrono::time_point_cast<spdlog::log_clock::duration>(line.time), spdlog::source_loc{},

@@ -5,6 +5,7 @@
 namespace inferd {
 
 void EventBus::publish(StatusEvent event) {
+  if (status_.state == StatusEvent::State::kDraining && event.state != StatusEvent::State::kError) return;
   status_ = std::move(event);
   for (auto at = listeners_.begin(); at != listeners_.end();) (at++)->on_status(status_);  // a listener may unsubscribe itself
 }

@@ -26,6 +26,7 @@ class EventBus {
   const StatusEvent& status() const { return status_; }
   const std::vector<Capabilities>& capabilities() const { return capabilities_; }
 
+  /// After kDraining only kError counts: whoever waits for kReady must not be sent to a closed door.
   void publish(StatusEvent event);
   /// Replaces those of the entry with the same name; the lifecycle status stays as it is (spec 04 §4).
   void publish(Capabilities capabilities);

@@ -57,7 +57,9 @@ Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, c
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::signal(SIGINT, SIG_IGN);  // Ctrl-C in a terminal goes to the whole group: the daemon decides when the engine ends
+    // Both may go to the whole group (Ctrl-C, a service manager): the daemon decides when the engine ends.
+    ::signal(SIGINT, SIG_IGN);
+    ::signal(SIGTERM, SIG_IGN);
     ::signal(SIGPIPE, SIG_DFL);
     ::dup2(STDERR_FILENO, STDOUT_FILENO);
     ::dup2(write_end.get(), STDERR_FILENO);

@@ -27,6 +27,11 @@ std::vector<fs::path> runtime_directories_to_try() {
 
 fs::path runtime_directory() { return runtime_directories_to_try().front(); }
 
+bool is_trusted_directory(const fs::path& path) {
+  struct stat info{};
+  return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && (info.st_uid == ::geteuid() || info.st_uid == 0);
+}
+
 fs::path default_config_file() { return fs::path(env("HOME").value_or(".")) / ".inferd" / "config.json"; }
 
 fs::path default_log_directory() {

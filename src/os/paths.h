@@ -21,6 +21,9 @@ std::filesystem::path runtime_directory();
 /// Where clients look for a socket, best first: the daemon's choice under any environment that it may have been started with.
 std::vector<std::filesystem::path> runtime_directories_to_try();
 
+/// True if `path` is a real folder that belongs to us or to root: a socket in it is not some other user's.
+bool is_trusted_directory(const std::filesystem::path& path);
+
 std::filesystem::path default_config_file();  // $HOME/.inferd/config.json
 std::filesystem::path default_log_directory();  // $INFERD_LOG_DIR, else $HOME/.inferd/logs
 

@@ -31,6 +31,10 @@ bool Stream::flush() {
     if (n >= 0) {
       sent_ += static_cast<size_t>(n);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      if (sent_ > kKeptOutput) {
+        output_.erase(0, sent_);
+        sent_ = 0;
+      }
       if (!wants_write_) poller_.want_write(slot_, fd_.get(), true);
       wants_write_ = true;
       return true;

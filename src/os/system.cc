@@ -1,6 +1,7 @@
 #include "os/system.h"
 
 #include <malloc.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -69,6 +70,11 @@ TerminationSignalsBlocked::TerminationSignalsBlocked() : before_(block_terminati
 TerminationSignalsBlocked::~TerminationSignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
 void exit_now(int code) { ::_exit(code); }
+
+bool is_writable(int fd) {
+  pollfd state{.fd = fd, .events = POLLOUT, .revents = 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & POLLOUT) != 0;
+}
 
 void raise_descriptor_limit() {
   rlimit limit{};

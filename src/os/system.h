@@ -1,4 +1,4 @@
-// What the machine and its limits are. Any thread.
+// This process and its machine: signals, limits, CPUs, memory. Any thread.
 #pragma once
 
 #include <signal.h>
@@ -32,6 +32,9 @@ class TerminationSignalsBlocked {
 
 /// Ends the process at once, past every destructor.
 [[noreturn]] void exit_now(int code);
+
+/// True if a write to `fd` would not wait now.
+bool is_writable(int fd);
 
 /// Raises the soft limit of open descriptors to the hard one.
 void raise_descriptor_limit();

@@ -23,7 +23,7 @@ Result<UniqueFd> listen_unix(const std::filesystem::path& path, const UnixListen
 /// A connected, blocking socket.
 Result<UniqueFd> connect_unix(const std::filesystem::path& path);
 
-/// Removes the socket file at `path` if it is still the one that `listening_fd` bound (somebody may have replaced it).
+/// Removes the socket file at `path` if it is still this one (somebody may have replaced it).
 void unlink_if_ours(const std::filesystem::path& path, dev_t device, ino_t inode);
 
 /// Group id by name; an unknown group is an error that names it.

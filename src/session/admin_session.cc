@@ -7,6 +7,9 @@
 #include "wire/admin_codec.h"
 
 namespace inferd {
+namespace {
+constexpr int kReadsPerEvent = 4;  // what is beyond that waits for the client's next byte: nobody misses it
+}
 
 AdminSession::AdminSession(os::Poller& poller, EventBus& bus, std::set<std::shared_ptr<AdminSession>>& sessions, os::UniqueFd fd)
     : bus_(bus), sessions_(sessions), stream_(poller, std::move(fd)) {}
@@ -55,8 +58,8 @@ void AdminSession::on_events(os::Poller::Events events) {
     blocked_ = false;
     send();
   }
-  std::array<char, 4096> ignored;
-  while (events.readable && subscribed_) {
+  static std::array<char, 64 * 1024> ignored;
+  for (int i = 0; i < kReadsPerEvent && events.readable && subscribed_; ++i) {
     const auto result = stream_.read(ignored);
     if (result.state == os::Stream::ReadState::kBroken) return close();
     if (result.state != os::Stream::ReadState::kData) return;  // the end of its writing is not the end of its reading

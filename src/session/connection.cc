@@ -13,7 +13,8 @@ namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kMaxLingerBytes = 1u << 20;
-constexpr size_t kMaxUnsent = 256 * 1024;
+constexpr size_t kMaxUnsent = 256 * 1024;   // no further request is taken until less is left
+constexpr size_t kMostUnsent = 64u << 20;   // an answer beyond that is not being read
 constexpr auto kLingerTime = std::chrono::seconds(2);
 
 // One scratch buffer for all connections: only the I/O thread reads, and nothing of it outlives one call.
@@ -36,6 +37,7 @@ Connection::~Connection() {
   const size_t held = input_.size();
   input_.clear();
   resize_accounted(held);
+  set_parsing(0);
 }
 
 void Connection::start() {
@@ -80,15 +82,16 @@ void Connection::read_more() {
       return hang_up();
     case os::Stream::ReadState::kEndOfFile:
       end_of_file_ = true;
-      if (state_ == State::kLingering) return close();
-      return on_end_of_file();
+      if (state_ != State::kLingering) return on_end_of_file();
+      if (stream_.unsent() == 0) close();  // else linger() does when all is sent
+      return;
     case os::Stream::ReadState::kData:
     case os::Stream::ReadState::kDrained:
       break;
   }
   if (state_ == State::kLingering) {
     lingered_ += result.bytes;
-    if (lingered_ > kMaxLingerBytes) return close();
+    if (lingered_ > kMaxLingerBytes && stream_.unsent() == 0) return close();
   } else {
     process({scratch(), result.bytes});
   }
@@ -225,6 +228,11 @@ void Connection::resize_accounted(size_t before) {
   context_.buffered_bytes -= before;
 }
 
+void Connection::set_parsing(size_t bytes) {
+  context_.buffered_bytes += bytes;
+  context_.buffered_bytes -= std::exchange(parsing_, bytes);
+}
+
 void Connection::refuse_too_large() {
   if (state_ == State::kClosed || state_ == State::kLingering) return;
   const size_t held = input_.size();
@@ -252,9 +260,14 @@ void Connection::finished() {
 }
 
 void Connection::flush() {
-  if (!stream_.is_open() || blocked_ || stream_.unsent() == 0) return;
+  if (!stream_.is_open() || stream_.unsent() == 0 || (blocked_ && stream_.unsent() <= kMostUnsent)) return;
   if (!stream_.flush()) return hang_up();
+  if (stream_.unsent() > kMostUnsent) {
+    log::warn("session", "{}: {} bytes of its answer are unread: closed", caller_.text, stream_.unsent());
+    return hang_up();
+  }
   if (stream_.unsent() > 0) return on_write_blocked();
+  if (context_.draining && context_.on_idle) context_.on_idle();
   if (state_ == State::kLingering) linger();
 }
 

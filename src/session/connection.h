@@ -41,7 +41,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
  public:
   using SessionFactory = std::unique_ptr<Session> (*)(Connection&, SessionContext&);
 
-  /// `key` null: no authentication. Text of the log event of an accepted and a rejected peer depends on the surface.
+  /// `key` null: no authentication.
   Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session, const std::string* key);
   ~Connection() override;
 
@@ -64,7 +64,9 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   /// The daemon ends: closes without a word.
   void abandon() { hang_up(); }
 
-  size_t buffered() const { return input_.size(); }
+  size_t buffered() const { return input_.size() + parsing_; }
+  /// A large frame of so many bytes is being parsed (0: no more): it counts as buffered.
+  void set_parsing(size_t bytes);
   /// Used when all connections together hold too much: this one held most.
   void refuse_too_large();
 
@@ -100,6 +102,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   bool blocked_ = false;      // the peer takes nothing; an event tells when there is room
   bool flush_posted_ = false;
   std::string input_;         // an unfinished line, or what came while busy
+  size_t parsing_ = 0;
   size_t scanned_ = 0;        // bytes of input_ without an LF
   size_t lingered_ = 0;       // bytes thrown away after the last reply
   std::unique_ptr<os::asio::steady_timer> timer_;  // authentication, then lingering

@@ -37,11 +37,11 @@ void V1Session::on_frame(std::string_view line) { handle(wire::v1::decode_reques
 
 void V1Session::on_large_frame(std::string line) {
   auto text = std::make_shared<std::string>(std::move(line));
-  context_.buffered_bytes += text->size();  // until it is parsed
+  connection_.set_parsing(text->size());
   const auto decode = [this, text, self = connection_.shared_from_this()] {
     auto decoded = std::make_shared<Decoded>(wire::v1::decode_request(*text));
-    os::asio::post(context_.io, [this, decoded, self, size = text->size()] {
-      context_.buffered_bytes -= size;
+    os::asio::post(context_.io, [this, decoded, self] {
+      connection_.set_parsing(0);
       handle(std::move(*decoded));
     });
   };

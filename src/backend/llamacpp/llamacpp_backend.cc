@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include "base/log.h"
@@ -18,6 +19,9 @@ constexpr const char* kHugePages = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1";
 constexpr int kDeathsBeforeGivingUp = 5;  // without a token served between
 constexpr auto kFirstBackOff = std::chrono::milliseconds(200);
 constexpr auto kLongestBackOff = std::chrono::milliseconds(30'000);
+constexpr auto kWatchInterval = std::chrono::seconds(1);
+constexpr auto kLongestPreparation = std::chrono::seconds(20);
+constexpr auto kLongestStep = std::chrono::seconds(60);
 constexpr size_t kMessagesPerWakeUp = 64;  // then others get their turn
 
 os::UniqueFd duplicate(int fd) { return os::UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
@@ -33,7 +37,7 @@ class LlamacppBackend::Handle final : public Generation {
     const auto at = backend_.requests_.find(id_);
     if (at == backend_.requests_.end() || at->second.wanted) return;
     at->second.wanted = true;
-    if (at->second.sent) backend_.send(engine_wire::Start{id_});
+    if (at->second.sent) backend_.send_or_kill(engine_wire::Start{id_});
   }
 
   void cancel() override {
@@ -41,7 +45,7 @@ class LlamacppBackend::Handle final : public Generation {
     if (at == backend_.requests_.end()) return;
     Request& request = at->second;
     request.cancelled = true;
-    if (request.sent) return backend_.send(engine_wire::Cancel{id_});
+    if (request.sent) return backend_.send_or_kill(engine_wire::Cancel{id_});
     const auto sink = request.sink;
     backend_.end_request(id_);
     sink->removed();
@@ -57,7 +61,7 @@ LlamacppBackend::Process::Process(os::asio::io_context& io, os::ChildProcess sta
     : child(std::move(started)), channel(io, channel_fd.release()), ended(io, ended_fd.release()), errors(io, errors_fd.release()) {}
 
 LlamacppBackend::LlamacppBackend(os::asio::io_context& io, EventBus& bus, Options options)
-    : io_(io), bus_(bus), options_(std::move(options)), restart_timer_(io) {}
+    : io_(io), bus_(bus), options_(std::move(options)), restart_timer_(io), watch_timer_(io) {}
 
 LlamacppBackend::~LlamacppBackend() { *alive_ = false; }
 
@@ -112,21 +116,26 @@ void LlamacppBackend::maybe_load() {
   state_ = State::kLoading;
   publish_phase("mmap", {{"path", options_.model_path}});
   if (options_.n_ctx != 0) publish_phase("kv_cache", {{"n_ctx", uint64_t{options_.n_ctx}}});
-  send(engine_wire::Load{options_.n_ctx, options_.sequences, options_.kv_cells, options_.threads}, model_.get());
+  if (!send(engine_wire::Load{options_.n_ctx, options_.sequences, options_.kv_cells, options_.threads}, model_.get())) process_->child.kill();
 }
 
-void LlamacppBackend::send(const engine_wire::ToEngine& message, int descriptor) {
-  if (!process_) return;
+void LlamacppBackend::send_or_kill(const engine_wire::ToEngine& message) {
+  if (!send(message) && process_) process_->child.kill();  // without this message the two would disagree for ever
+}
+
+bool LlamacppBackend::send(const engine_wire::ToEngine& message, int descriptor) {
+  if (!process_) return true;  // its end is being handled
   std::string bytes = engine_wire::encode(message);
   if (process_->outgoing.empty()) {
     const std::array<int, 1> descriptors = {descriptor};
     const auto sent = os::send_packet(process_->channel.native_handle(), bytes, std::span(descriptors.data(), descriptor >= 0 ? 1 : 0));
     if (!sent) log::error("engine", "{}", sent.error().message);
-    if (!sent || *sent != os::PacketState::kWouldBlock) return;  // a closed channel: the end of the process is on its way
+    if (!sent || *sent != os::PacketState::kWouldBlock) return sent.has_value();  // a closed channel: its end is on its way
   }
   // A descriptor goes with the first message of a process only, when the buffer is empty.
   process_->outgoing.push_back(std::move(bytes));
   send_outgoing();
+  return true;
 }
 
 void LlamacppBackend::send_outgoing() {
@@ -138,7 +147,10 @@ void LlamacppBackend::send_outgoing() {
     while (!process->outgoing.empty()) {
       const auto sent = os::send_packet(process->channel.native_handle(), process->outgoing.front(), {});
       if (sent && *sent == os::PacketState::kWouldBlock) return send_outgoing();
-      if (!sent) log::error("engine", "{}", sent.error().message);
+      if (!sent) {
+        log::error("engine", "{}", sent.error().message);
+        return process->child.kill();
+      }
       process->outgoing.pop_front();
     }
   });
@@ -174,21 +186,27 @@ void LlamacppBackend::on_messages() {
 void LlamacppBackend::wait_for_errors() {
   process_->errors.async_wait(os::asio::posix::stream_descriptor::wait_read, [this, alive = alive_, process = process_](const os::ErrorCode& error) {
     if (error || !*alive || process != process_) return;
-    std::array<char, 4096> buffer;
-    const ssize_t n = ::read(process->errors.native_handle(), buffer.data(), buffer.size());
-    if (n <= 0) return;
-    process->partial_line.append(buffer.data(), static_cast<size_t>(n));
-    for (size_t end; (end = process->partial_line.find('\n')) != std::string::npos;) {
-      const std::string line = to_valid_utf8(process->partial_line.substr(0, end));
-      process->partial_line.erase(0, end + 1);
-      if (!line.empty()) {
-        process->last_error_line = line;
-        log::warn("engine", "{}", line);
-      }
-    }
-    if (process->partial_line.size() > 16 * 1024) process->partial_line.clear();
-    wait_for_errors();
+    if (read_errors(*process)) wait_for_errors();
   });
+}
+
+// Logs what the engine wrote to its standard error. False at the end of it.
+bool LlamacppBackend::read_errors(Process& process) {
+  for (;;) {
+    std::array<char, 4096> buffer;
+    const ssize_t n = ::read(process.errors.native_handle(), buffer.data(), buffer.size());
+    if (n < 0) return errno == EAGAIN || errno == EINTR;
+    if (n == 0) return false;
+    process.partial_line.append(buffer.data(), static_cast<size_t>(n));
+    for (size_t end; (end = process.partial_line.find('\n')) != std::string::npos;) {
+      const std::string line = to_valid_utf8(process.partial_line.substr(0, end));
+      process.partial_line.erase(0, end + 1);
+      if (line.empty()) continue;
+      process.last_error_line = line;
+      log::warn("engine", "{}", line);
+    }
+    if (process.partial_line.size() > 16 * 1024) process.partial_line.clear();
+  }
 }
 
 void LlamacppBackend::wait_for_end() {
@@ -223,7 +241,12 @@ void LlamacppBackend::on(const engine_wire::Loaded& message) {
   state_ = State::kRunning;
   n_ctx_ = message.n_ctx;
   longest_token_ = message.longest_token;
-  for (auto& [id, request] : requests_) send_prepare(id, request);
+  std::vector<uint64_t> waiting;
+  for (const auto& [id, request] : requests_) waiting.push_back(id);
+  for (const uint64_t id : waiting) {
+    if (const auto at = requests_.find(id); at != requests_.end() && !at->second.sent) send_prepare(id, at->second);
+  }
+  watch();
   if (loaded_once_) {
     bus_.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
   }
@@ -255,17 +278,18 @@ void LlamacppBackend::on(const engine_wire::Refused& message) {
 }
 
 void LlamacppBackend::on(const engine_wire::Step& message) {
-  deaths_without_token_ = 0;
+  last_step_ = std::chrono::steady_clock::now();
   for (const auto& entry : message.entries) {
     const auto at = requests_.find(entry.id);
     if (at == requests_.end()) continue;
     Request& request = at->second;
     if (entry.started) request.started = true;
+    if (entry.tokens > 0) deaths_without_token_ = 0;
     const auto sink = request.sink;
     if (entry.stop_reason == StopReason::kError) {
       const bool cancelled = request.cancelled;
       end_request(entry.id);
-      if (!cancelled) sink->failed(Error{Code::kInternal, entry.text});
+      if (!cancelled) sink->failed(Error{entry.error_code, entry.text});
       if (cancelled) sink->removed();
       continue;
     }
@@ -292,6 +316,34 @@ void LlamacppBackend::on(const engine_wire::Removed& message) {
 
 void LlamacppBackend::end_request(uint64_t id) { requests_.erase(id); }
 
+// An engine that does not come back from a step or a preparation is ended: nobody's cancel would be heard.
+void LlamacppBackend::watch() {
+  watch_timer_.expires_after(kWatchInterval);
+  watch_timer_.async_wait([this, alive = alive_](const os::ErrorCode& error) {
+    if (error || !*alive || state_ != State::kRunning || !process_) return;
+    const auto now = std::chrono::steady_clock::now();
+    bool running = false;
+    for (auto& [id, request] : requests_) {
+      running = running || request.started;
+      if (!request.sent || request.prepared || now - request.prepare_since < kLongestPreparation) continue;
+      log::error("engine", "a request could not be prepared in {} s: the engine is ended", kLongestPreparation.count());
+      const auto sink = request.sink;
+      const bool cancelled = request.cancelled;
+      end_request(id);
+      process_->child.kill();
+      if (cancelled) return sink->removed();
+      return sink->failed(Error{Code::kInvalidRequest, "the request could not be prepared within " +
+                                                           std::to_string(kLongestPreparation.count()) + " s (its grammar or length)"});
+    }
+    if (!running) last_step_ = now;
+    if (now - last_step_ > kLongestStep) {
+      log::error("engine", "no step has ended for {} s: the engine is ended", kLongestStep.count());
+      return process_->child.kill();
+    }
+    watch();
+  });
+}
+
 std::unique_ptr<Generation> LlamacppBackend::prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) {
   const uint64_t id = next_id_++;
   if (const auto error = too_long(*request)) {
@@ -309,7 +361,7 @@ std::unique_ptr<Generation> LlamacppBackend::prepare(std::shared_ptr<const Gener
 std::optional<Error> LlamacppBackend::too_long(const GenerateRequest& request) const {
   size_t bytes = 0;
   for (const Message& message : request.messages) bytes += message.content.size();
-  const size_t at_least = bytes / longest_token_;
+  const size_t at_least = request.messages.size() + bytes / longest_token_;  // a template gives each message a token of its own
   if (n_ctx_ == 0 || at_least < n_ctx_) return std::nullopt;
   return Error{Code::kInvalidRequest,
                "the prompt has at least " + std::to_string(at_least) + " tokens, the context holds " + std::to_string(n_ctx_)};
@@ -317,19 +369,28 @@ std::optional<Error> LlamacppBackend::too_long(const GenerateRequest& request) c
 
 void LlamacppBackend::send_prepare(uint64_t id, Request& request) {
   request.sent = true;
+  request.prepare_since = std::chrono::steady_clock::now();
   engine_wire::Prepare message{.id = id, .request = {}};
   message.request = *request.request;
-  send(message);
-  if (request.wanted) send(engine_wire::Start{id});
+  if (!send(message)) {
+    const auto sink = request.sink;
+    end_request(id);
+    return sink->failed(Error{Code::kBackendUnavailable, "the request could not be handed to the engine (out of descriptors or memory)"});
+  }
+  if (request.wanted) send_or_kill(engine_wire::Start{id});
 }
 
 void LlamacppBackend::on_engine_ended() {
   const auto process = process_;
   on_messages();  // what it had said before
+  read_errors(*process);
   process_ = nullptr;
+  state_ = State::kWaitingToRestart;  // what comes in meanwhile waits for the next engine
+  watch_timer_.cancel();
+  const pid_t pid = process->child.pid();
   std::string how = process->child.reap();
   if (!process->failure.empty()) how = process->failure;
-  if (!process->proven && !process->variant.empty()) {
+  if (!process->proven && !process->variant.empty() && process->variant != good_variant_) {
     // The machine traps what the CPU announces (AMX under some hypervisors): this variant is not trusted, the next one is tried.
     log::warn("engine", "CPU variant {} does not run on this machine ({}): skipped", process->variant, how);
     bad_variants_.insert(process->variant);
@@ -342,7 +403,7 @@ void LlamacppBackend::on_engine_ended() {
     if (on_loaded_) std::exchange(on_loaded_, nullptr)(fail(Code::kInternal, "model " + options_.model_path + ": " + how));
     return;
   }
-  log::error("engine", "process {} ended: {}", process->child.pid(), how);
+  log::error("engine", "process {} ended: {}", pid, how);
   restart_or_fail(how);
 }
 
@@ -373,7 +434,6 @@ void LlamacppBackend::restart_or_fail(const std::string& how) {
   if (deaths_without_token_ >= kDeathsBeforeGivingUp) {
     return fail_for_good("the engine ended " + std::to_string(deaths_without_token_) + " times without serving a token, last: " + how);
   }
-  state_ = State::kWaitingToRestart;
   publish_phase("engine", {{"reason", how}});
   auto wait = std::chrono::milliseconds(0);
   if (deaths_without_token_ > 1) wait = std::min(kLongestBackOff, kFirstBackOff * (1 << (deaths_without_token_ - 2)));

@@ -63,6 +63,7 @@ class LlamacppBackend final : public Backend {
     bool wanted = false;    // start() was called
     bool started = false;   // the engine gave it a sequence
     bool cancelled = false;
+    std::chrono::steady_clock::time_point prepare_since{};  // when prepare was sent
   };
   // What belongs to one engine process; replaced as a whole.
   struct Process {
@@ -79,11 +80,14 @@ class LlamacppBackend final : public Backend {
 
   Status start_engine();
   void maybe_load();
-  void send(const engine_wire::ToEngine& message, int descriptor = -1);
+  /// False if it cannot be sent (no descriptors for a large message).
+  bool send(const engine_wire::ToEngine& message, int descriptor = -1);
+  void send_or_kill(const engine_wire::ToEngine& message);
   void send_outgoing();
   void wait_for_messages();
   void wait_for_end();
   void wait_for_errors();
+  bool read_errors(Process& process);
   void on_messages();
   void on_engine_ended();
   void restart_or_fail(const std::string& how);
@@ -92,6 +96,7 @@ class LlamacppBackend final : public Backend {
   std::optional<Error> too_long(const GenerateRequest& request) const;
   void send_prepare(uint64_t id, Request& request);
   void end_request(uint64_t id);
+  void watch();
   void drop_running_requests();
 
   void on(const engine_wire::Variant& message);
@@ -117,7 +122,8 @@ class LlamacppBackend final : public Backend {
   uint32_t n_ctx_ = 0, longest_token_ = 1;  // of the loaded model
   std::map<uint64_t, Request> requests_;
   uint64_t next_id_ = 1;
-  os::asio::steady_timer restart_timer_;
+  os::asio::steady_timer restart_timer_, watch_timer_;
+  std::chrono::steady_clock::time_point last_step_{};  // of the engine, or when it got work
   int deaths_without_token_ = 0;
   os::Packet packet_;                     // reused for every message
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
