@@ -133,7 +133,7 @@ def test_a_context_that_cannot_be_is_a_start_error_by_name(start_llama, n_ctx):
     assert "--n-ctx" in daemon.output
 
 
-@pytest.mark.parametrize("args", [("--threads", "2"), ("--threads", "3"), ("--active-permits", "64", "--n-ctx", "256"), ("--kv-cells", "8192")], ids=" ".join)
+@pytest.mark.parametrize("args", [("--threads", "2"), ("--active-permits", "64", "--n-ctx", "256"), ("--kv-cells", "8192")], ids=" ".join)
 def test_sizes_are_honoured(start_llama, args):
     """README 10."""
     assert text_of(tell(start_llama(*args), greedy(COUNT, max_tokens=4)))

@@ -112,10 +112,10 @@ def test_no_inference_socket_exists_before_ready_and_who_dials_on_ready_is_serve
     daemon = start_llama(ready=False)
     conn = daemon.track(until(daemon.dial_admin, "admin accepts"))
     assert name_of(conn.frame()) in ("starting", "checking_local", "verify")
-    daemon.signal(signal.SIGSTOP)
+    os.kill(daemon.pid, signal.SIGSTOP)
     until(lambda: Path(f"/proc/{daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T", "the daemon stands still")
     there = daemon.v1.exists()
-    daemon.signal(signal.SIGCONT)
+    os.kill(daemon.pid, signal.SIGCONT)
     assert not there
     while conn.frame()["status"] != "ready":
         pass
