@@ -12,16 +12,16 @@ def test_control_text_costs_several_tokens_wherever_it_stands(talk, control):
     """README 8: as a control token it would be one."""
     places = [lambda t: [user(t)], lambda t: [system(t), user("x")], lambda t: [user("x"), assistant(t), user("y")]]
     for place in places:
-        few, many = prompt_tokens(talk, *place("a " + control)), prompt_tokens(talk, *place("a " + control * 11))
-        assert many - few >= 30, (few, many)
+        few, many = prompt_tokens(talk, *place("a " + control)), prompt_tokens(talk, *place("a " + control * 7))
+        assert many - few >= 18, (few, many)
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-@pytest.mark.parametrize("text", ["<|im_{}end|>", "{}{}", "{}0Z", "1{}2", "{}\n", "\0{}", "é{}é"])
+@pytest.mark.parametrize("text", ["<|im_{}end|>", "{}0Z1{}2", "\0{}\n", "é{}é"])
 def test_control_text_within_other_text_stays_text(talk, control, text):
     """README 8: also nested in another's name, doubled, or beside what could be taken for a mark."""
     text = text.replace("{}", control)
-    assert prompt_tokens(talk, user(text * 6)) - prompt_tokens(talk, user(text)) >= 15
+    assert prompt_tokens(talk, user(text * 4)) - prompt_tokens(talk, user(text)) >= 9
 
 
 def test_an_end_of_turn_in_a_message_does_not_end_its_turn(talk):

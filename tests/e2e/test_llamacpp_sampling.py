@@ -19,11 +19,11 @@ def letters(conn, **fields):
     return sampled(conn, grammar="root ::= [a-z]{12}", **FLAT, **fields)
 
 
-@pytest.mark.parametrize("prompt", [COUNT, OPEN, "What is the capital of France?"])
+@pytest.mark.parametrize("prompt", [COUNT, OPEN])
 def test_greedy_gives_the_same_text_each_time(talk, prompt):
     """Spec 08 §3.4, temperature 0: one client, one request after the other, wherever the cache puts them."""
     prompt_tokens(talk, user(prompt))
-    texts = [text_of(talk.send(greedy(prompt)).answer()) for _ in range(8)]
+    texts = [text_of(talk.send(greedy(prompt, max_tokens=16)).answer()) for _ in range(8)]
     assert texts == texts[:1] * 8
 
 

@@ -64,9 +64,9 @@ def copy(place):
     return make
 
 
-def test_a_start_publishes_its_phases_in_order(start_llama):
+def test_a_start_publishes_its_phases_in_order(llama):
     """Spec 04 §2 and 4: checking_local, verify, mmap, kv_cache, then capabilities and ready."""
-    events = start_llama().start_events
+    events = llama.start_events
     names = [name for name, _ in itertools.groupby(map(name_of, events))]
     assert sorted(names, key=ORDER.index) == names
     assert names[-5:] == ["verify", "mmap", "kv_cache", "capabilities", "ready"]
@@ -76,32 +76,32 @@ def test_a_start_publishes_its_phases_in_order(start_llama):
             assert event["status"] == "loading_model"
 
 
-def test_phases_name_the_file_and_the_context(start_llama):
+def test_phases_name_the_file_and_the_context(llama):
     """Spec 04 §2: `path` is the model path, `n_ctx` a number."""
-    for event in start_llama("--n-ctx", "512").start_events:
+    for event in llama.start_events:
         if name_of(event) in ("checking_local", "verify", "mmap"):
             assert event["path"] == str(MODEL)
         if name_of(event) == "kv_cache":
-            assert event["n_ctx"] == 512
+            assert event["n_ctx"] == 8192
 
 
-def test_progress_of_the_hash_is_told(start_llama):
+def test_progress_of_the_hash_is_told(llama):
     """Spec 04 §6.5 put right: bytes so far and in all, up to the whole file."""
-    events = [e for e in start_llama().start_events if name_of(e) == "verify"]
+    events = [e for e in llama.start_events if name_of(e) == "verify"]
     done = [e["verified_bytes"] for e in events]
     assert {e["total_bytes"] for e in events} == {MODEL.stat().st_size}
     assert done == sorted(done) and done[-1] == MODEL.stat().st_size
 
 
-def test_progress_of_loading_is_told(start_llama):
+def test_progress_of_loading_is_told(llama):
     """Spec 04 §6.5 put right: percent that rise."""
-    progress = [e["progress"] for e in start_llama().start_events if name_of(e) == "mmap" and "progress" in e]
+    progress = [e["progress"] for e in llama.start_events if name_of(e) == "mmap" and "progress" in e]
     assert progress == sorted(progress) and progress[-1] == 100
 
 
-def test_capabilities_are_those_of_a_text_model_on_a_cpu(start_llama):
+def test_capabilities_are_those_of_a_text_model_on_a_cpu(llama):
     """Spec 04 §3: without a projector, not embedding."""
-    [event] = [e for e in start_llama().start_events if e["status"] == "capabilities"]
+    [event] = [e for e in llama.start_events if e["status"] == "capabilities"]
     assert event == {"accelerator": "cpu", "audio": False, "backend": "llamacpp", "embed": False, "gpu_layers": 0, "id": "admin",
                      "name": "llamacpp", "status": "capabilities", "thinking": False, "tools": False, "type": "status", "v2": False,
                      "vision": False}
@@ -182,7 +182,7 @@ def test_text_as_model_is_a_start_error(start, place, copy):
     fails(start, place, *options, says=[path])
 
 
-@pytest.mark.parametrize("at", [4, 8, 16, 24, 40, 100, 700, 3000])
+@pytest.mark.parametrize("at", [4, 8, 16, 40, 700])
 def test_a_damaged_header_ends_neither_in_a_crash_nor_in_a_hang(start, copy, at):
     """Issue 3: hostile bytes with the right hash; a start error, or, where the byte does not matter, an answer."""
     def damage(content):
@@ -206,14 +206,12 @@ def test_layers_for_a_gpu_that_is_not_there_are_a_start_error(start, place):
     assert "gpu" in daemon.output.lower()
 
 
-@pytest.mark.parametrize("layers", ["0", "-1"])
-def test_no_layers_for_a_gpu_is_fine(start_llama, layers):
-    """Spec 04 §3: negatives are 0."""
-    assert start_llama(f"--n-gpu-layers={layers}").start_events[-2]["gpu_layers"] == 0
+def test_no_layers_for_a_gpu_is_fine(start_llama):
+    """Spec 04 §3: a negative number counts as 0."""
+    assert start_llama("--n-gpu-layers=-1").start_events[-2]["gpu_layers"] == 0
 
 
-@pytest.mark.parametrize("phase", ["verify", "mmap", "kv_cache"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("phase, number", [("verify", signal.SIGTERM), ("mmap", signal.SIGINT), ("kv_cache", signal.SIGTERM)])
 def test_a_signal_while_loading_ends_with_0_and_leaves_nothing(start_llama, place, phase, number):
     """README 12, against spec 05 §8: exit code 0, no sockets, no engine."""
     daemon = start_llama(ready=False)
