@@ -13,6 +13,8 @@ constexpr uint32_t kBatchTokens = 512;      // at most so many tokens a step
 constexpr size_t kSmallestSlice = 32;       // prompt tokens a step while others stream
 constexpr double kTargetStepMs = 50;        // so that streams keep a steady pace beside a long prompt
 constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter rest of a step is waited for
+constexpr size_t kParkedBytes = 512u << 20;  // finished sequences in host memory
+constexpr size_t kWorthRestoring = 16;      // tokens more than the cache itself has of the prompt
 constexpr double kSmoothing = 0.2;          // of the moving averages
 constexpr uint32_t kMostCells = 1u << 30;
 constexpr uint32_t kCellPadding = 256;      // llama.cpp rounds the pool up to this
@@ -43,7 +45,8 @@ struct StepLoop::ThreadPool {
 };
 
 StepLoop::StepLoop(const Model& model, Options options, Sink sink)
-    : model_(model), options_(options), sink_(std::move(sink)), table_(2 * size_t{options.sequences}, options.kv_cells) {}
+    : model_(model), options_(options), sink_(std::move(sink)), table_(2 * size_t{options.sequences}, options.kv_cells),
+      parked_(kParkedBytes) {}
 
 StepLoop::~StepLoop() {
   if (context_ && thread_pool_) llama_detach_threadpool(context_.get());
@@ -126,6 +129,7 @@ void StepLoop::run() {
     if (decode(step)) accept_tokens(step);
     if (!step.entries.empty()) sink_.step(std::move(step));
     for (auto at = running_.begin(); at != running_.end();) at = at->ended ? retire(at, true) : std::next(at);
+    if (!running_.empty()) park_held();
   }
 }
 
@@ -175,15 +179,77 @@ void StepLoop::admit_waiting() {
     if (!plan) break;  // order of arrival holds: nobody overtakes the one that waits for cells
     Running& running = running_.emplace_back(std::move(request));
     waiting_.pop_front();
-    carry_out(*plan, limit);
-    running.sequence = plan->sequence;
+    running.sequence = place(running.request, limit, *plan).sequence;
     running.tokens = running.request.prompt;
-    running.cached = static_cast<uint32_t>(table_[plan->sequence].tokens.size());
+    running.cached = static_cast<uint32_t>(table_[running.sequence].tokens.size());
     running.budget = budget;
     running_ids_.push_back(running.request.id);
     announced.entries.push_back({.id = running.request.id, .tokens = 0, .text = {}, .started = true, .stop_reason = {}, .usage = {}, .error_code = {}});
   }
-  if (!announced.entries.empty()) sink_.step(std::move(announced));
+  if (announced.entries.empty()) return;
+  park_held();
+  sink_.step(std::move(announced));
+}
+
+// Gives the request its sequence, with the longest beginning that the cache or a parked state has.
+SequenceTable::Admission StepLoop::place(const PreparedRequest& request, size_t limit, const SequenceTable::Admission& plan) {
+  const auto parked = parked_.find(request.prompt);
+  if (parked.state == nullptr || parked.shared < plan.shared + kWorthRestoring) {
+    carry_out(plan, limit);
+    return plan;
+  }
+  // A plan without a donor: it needs no more cells than are free, because the prefix of the other plan is not taken.
+  const auto cold = table_.plan(request.prompt, limit, [](SequenceId, size_t) { return size_t{0}; });
+  if (!cold) {
+    carry_out(plan, limit);
+    return plan;
+  }
+  carry_out(*cold, limit);
+  for (size_t i = 0, restored = restore(cold->sequence, parked_.find(request.prompt)); i < restored; ++i) {
+    table_.append(cold->sequence, request.prompt[i]);
+  }
+  return *cold;
+}
+
+// Tokens of the state that are in the cache afterwards.
+size_t StepLoop::restore(SequenceId sequence, const ParkedStates::Match& parked) {
+  if (parked.state == nullptr) return 0;
+  const auto clear = [&] { llama_memory_seq_rm(memory_, sequence, -1, -1); };
+  const bool whole = parked.shared == parked.state->tokens.size();
+  if (!whole && model_.is_recurrent()) return 0;
+  if (llama_state_seq_set_data(context_.get(), parked.state->bytes.data(), parked.state->bytes.size(), sequence) == 0) {
+    clear();
+    return 0;
+  }
+  if (!whole && !llama_memory_seq_rm(memory_, sequence, static_cast<llama_pos>(parked.shared), -1)) {
+    clear();
+    return 0;
+  }
+  const size_t window = model_.window();
+  const llama_pos first_needed = window > 0 && parked.shared > window ? static_cast<llama_pos>(parked.shared - window) : 0;
+  if (!model_.is_recurrent() && llama_memory_seq_pos_min(memory_, sequence) > first_needed) {
+    clear();
+    return 0;
+  }
+  return parked.shared;
+}
+
+// Saves a finished sequence to host memory and frees its cells.
+void StepLoop::park(SequenceId id) {
+  ParkedStates::State state{table_[id].tokens, {}};
+  state.bytes.resize(llama_state_seq_get_size(context_.get(), id));
+  const size_t written = llama_state_seq_get_data(context_.get(), state.bytes.data(), state.bytes.size(), id);
+  if (written > 0 && written <= state.bytes.size()) parked_.add(std::move(state));
+  llama_memory_seq_rm(memory_, id, -1, -1);
+  table_.free(id);
+}
+
+// Each step looks at every used cell: sequences that nobody runs leave the cache while others do.
+void StepLoop::park_held() {
+  for (size_t i = 0; i < table_.size(); ++i) {
+    const auto id = static_cast<SequenceId>(i);
+    if (table_[id].state == SequenceTable::State::kHeld) park(id);
+  }
 }
 
 // Sliding-window and recurrent memories keep less than all positions (architecture §4).
@@ -201,7 +267,7 @@ size_t StepLoop::usable_prefix(SequenceId donor, size_t shared) const {
 }
 
 void StepLoop::carry_out(SequenceTable::Admission admission, size_t limit) {
-  for (const SequenceId id : admission.evict) llama_memory_seq_rm(memory_, id, -1, -1);
+  for (const SequenceId id : admission.evict) park(id);
   if (admission.donor == admission.sequence) {
     const auto from = static_cast<llama_pos>(admission.shared);
     if (table_[admission.donor].tokens.size() > admission.shared && !llama_memory_seq_rm(memory_, admission.donor, from, -1)) {

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "engine/model.h"
+#include "engine/parked_states.h"
 #include "engine/sampler.h"
 #include "engine/sequence_table.h"
 #include "engine/text_stream.h"
@@ -82,6 +83,10 @@ class StepLoop {
   void admit_waiting();
   size_t usable_prefix(SequenceId donor, size_t shared) const;
   void carry_out(SequenceTable::Admission admission, size_t limit);
+  SequenceTable::Admission place(const PreparedRequest& request, size_t limit, const SequenceTable::Admission& plan);
+  size_t restore(SequenceId sequence, const ParkedStates::Match& parked);
+  void park(SequenceId id);
+  void park_held();
   void remove_cancelled();
   void build_batch();
   void add_to_batch(Running& running, size_t count);
@@ -103,6 +108,7 @@ class StepLoop {
   std::unique_ptr<ThreadPool> thread_pool_;
   llama_memory_t memory_ = nullptr;
   SequenceTable table_;
+  ParkedStates parked_;
   std::list<Running> running_;           // order of admission
   llama_batch batch_{};
   // Measured, moving averages; the first values are guesses that the first steps replace.

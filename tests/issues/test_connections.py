@@ -40,33 +40,36 @@ def popen_with(**more):
 
 @pytest.mark.parametrize("tcp", ["", "127.0.0.1"], ids=["unix", "tcp"])
 def test_a_half_closed_client_that_reads_slowly_gets_every_byte(start, tcp):
-    """What was still unsent when the last answer ended was thrown away once the client had shut down its write side."""
-    requests, ids = 40, [f"{n:020000}" for n in range(40)]  # 17 MB in all: no socket's buffers hold that
-    daemon = start(tape=TAPE, tcp=tcp)
-    conn = daemon.connect()
-    if tcp:
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
-    conn.send(*[request(id=id) for id in ids]).half_close()
-    daemon.settle()
-    received = bytearray()
-    while data := conn.sock.recv(10_000):
-        received += data
-    lines = bytes(received).split(b"\n")
-    assert lines.pop() == b"", "the last line is not whole"
-    assert len(lines) == requests * (len(TAPE) + 1)
-    for n, id in enumerate(ids):
-        *tokens, done = lines[n * (len(TAPE) + 1):(n + 1) * (len(TAPE) + 1)]
-        assert tokens == [compact({"type": "token", "id": id, "content": piece}) for piece in TAPE]
-        assert done.startswith(compact({"type": "done", "id": id, "content": "".join(TAPE)})[:-1])
+    """What was unsent when the client's end of input had been read was thrown away at the next sign of room, if it did not fit into
+    that room: with the right sizes, of which one is among these."""
+    daemon = start("--active-permits", "16", "--queue-depth", "100", tape=TAPE, tcp=tcp)
+    for size in range(4_000, 7_000, 250):
+        ids = [f"{n:0{size}}" for n in range(20)]  # up to 140 KB of requests, which buffers hold, and 2.9 MB of answers, which they do not
+        conn = daemon.connect()
+        if tcp:
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+        conn.send(*[request(id=id) for id in ids]).half_close()
+        daemon.settle()
+        received = bytearray()
+        while data := conn.sock.recv(10_000):
+            received += data
+        lines = bytes(received).split(b"\n")
+        assert lines.pop() == b"", "the last line is not whole"
+        assert len(lines) == len(ids) * (len(TAPE) + 1)
+        for n, id in enumerate(ids):
+            *tokens, done = lines[n * (len(TAPE) + 1):(n + 1) * (len(TAPE) + 1)]
+            assert tokens == [compact({"type": "token", "id": id, "content": piece}) for piece in TAPE]
+            assert done.startswith(compact({"type": "done", "id": id, "content": "".join(TAPE)})[:-1])
 
 
 def test_a_half_closed_client_whose_answer_comes_late_gets_all_of_it(start):
-    """The same with the end of input seen first and each piece of the answer after it."""
-    daemon = start(tape=TAPE * 5, delay_ms=1)
-    conn = daemon.connect().send(request(id=LONG_ID)).half_close()
+    """The same with the end of input there before the first piece of the answer."""
+    daemon = start("--active-permits", "16", tape=TAPE * 5, delay_ms=1)
+    conns = [daemon.connect().send(request(id="x" * size)).half_close() for size in range(50_000, 60_000, 1_000)]
     daemon.settle()
-    assert [frame["content"] for frame in conn.answer()] == [*TAPE * 5, "".join(TAPE * 5)]
-    assert conn.ends()
+    for conn in conns:
+        assert [frame["content"] for frame in conn.answer()] == [*TAPE * 5, "".join(TAPE * 5)]
+        assert conn.ends()
 
 
 def test_a_client_that_never_reads_is_closed_before_its_answer_fills_the_memory(start):
@@ -106,10 +109,12 @@ def test_a_client_that_always_leaves_something_unread_costs_no_memory(start):
     assert_memory_below(daemon, 100)
 
 
-def test_the_drain_ends_with_the_last_answer_not_with_its_time(start):
-    """With a second request behind the running one nobody looked again whether anything was left: the drain took all its time."""
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_drain_ends_with_the_last_answer_not_with_its_time(start, stream):
+    """After the refusal of a second request on the same connection nobody looked again whether anything was left: the drain took
+    all its time."""
     daemon = start("--drain-timeout-secs", "100000", tape=TAPE, delay_ms=10)
-    conn = daemon.submit("first").send(request(id="second"))
+    conn = daemon.submit("first", stream=stream).send(request(id="second"))
     admin = daemon.admin()
     daemon.signal()
     assert admin.frame()["status"] == "draining"

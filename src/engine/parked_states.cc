@@ -1,0 +1,37 @@
+#include "engine/parked_states.h"
+
+#include <algorithm>
+
+namespace inferd::engine {
+
+void ParkedStates::add(State state) {
+  std::erase_if(states_, [&](const State& other) {
+    const bool beginning = other.tokens.size() <= state.tokens.size() && std::equal(other.tokens.begin(), other.tokens.end(), state.tokens.begin());
+    if (beginning) bytes_ -= other.bytes.size();
+    return beginning;
+  });
+  if (state.bytes.size() > budget_) return;
+  bytes_ += state.bytes.size();
+  states_.push_front(std::move(state));
+  while (bytes_ > budget_) {
+    bytes_ -= states_.back().bytes.size();
+    states_.pop_back();
+  }
+}
+
+ParkedStates::Match ParkedStates::find(std::span<const Token> prompt) {
+  auto best = states_.end();
+  size_t shared = 0;
+  for (auto at = states_.begin(); at != states_.end(); ++at) {
+    const size_t common = SequenceTable::common_prefix(at->tokens, prompt);
+    if (common > shared) {
+      shared = common;
+      best = at;
+    }
+  }
+  if (best == states_.end()) return {};
+  states_.splice(states_.begin(), states_, best);
+  return {&states_.front(), shared};
+}
+
+}  // namespace inferd::engine

@@ -1,0 +1,46 @@
+// Finished sequences outside the KV cache: their state as llama.cpp saves it, in host memory, with a budget. In the cache they would cost
+// every running sequence time (each step looks at all used cells); here they cost a copy when they are used again.
+// Step thread. Choosing is pure; saving and restoring is the step loop's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <span>
+#include <vector>
+
+#include "engine/sequence_table.h"
+
+namespace inferd::engine {
+
+class ParkedStates {
+ public:
+  struct State {
+    std::vector<Token> tokens;     // of which this is the state
+    std::vector<uint8_t> bytes;    // llama_state_seq_get_data
+  };
+  struct Match {
+    const State* state = nullptr;
+    size_t shared = 0;             // tokens that it has in common with the prompt
+  };
+
+  explicit ParkedStates(size_t budget_bytes) : budget_(budget_bytes) {}
+
+  /// Keeps a state as the most recently used one; those that are beginnings of it go, and the least recently used beyond the budget.
+  /// One that is larger than the budget is not kept.
+  void add(State state);
+
+  /// The state with the longest beginning in common with the prompt (at most prompt.size() - 1 tokens), which becomes the most recently
+  /// used one. Valid until the next add().
+  Match find(std::span<const Token> prompt);
+
+  size_t bytes() const { return bytes_; }
+  size_t size() const { return states_.size(); }
+
+ private:
+  const size_t budget_;
+  size_t bytes_ = 0;
+  std::list<State> states_;  // most recently used first
+};
+
+}  // namespace inferd::engine

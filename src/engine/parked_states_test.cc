@@ -1,0 +1,46 @@
+#include "engine/parked_states.h"
+
+#include <gtest/gtest.h>
+
+namespace inferd::engine {
+namespace {
+
+ParkedStates::State state(std::vector<Token> tokens, size_t bytes) { return {std::move(tokens), std::vector<uint8_t>(bytes)}; }
+
+TEST(ParkedStates, TheLongestCommonBeginningIsFound) {
+  ParkedStates parked(100);
+  parked.add(state({1, 2, 3}, 10));
+  parked.add(state({1, 2, 9, 9, 9}, 10));
+  const std::vector<Token> prompt = {1, 2, 3, 4};
+  const auto match = parked.find(prompt);
+  ASSERT_NE(match.state, nullptr);
+  EXPECT_EQ(match.shared, 3u);
+  EXPECT_EQ(match.state->tokens, (std::vector<Token>{1, 2, 3}));
+  EXPECT_EQ(parked.find(std::vector<Token>{7, 7}).state, nullptr);
+  EXPECT_EQ(parked.find(std::vector<Token>{1, 2, 3}).shared, 2u) << "the last token has to be computed";
+}
+
+TEST(ParkedStates, AContinuedConversationReplacesItsBeginning) {
+  ParkedStates parked(100);
+  parked.add(state({1, 2}, 10));
+  parked.add(state({1, 2, 3}, 20));
+  EXPECT_EQ(parked.size(), 1u);
+  EXPECT_EQ(parked.bytes(), 20u);
+}
+
+TEST(ParkedStates, TheLeastRecentlyUsedGoesBeyondTheBudget) {
+  ParkedStates parked(30);
+  parked.add(state({1}, 10));
+  parked.add(state({2}, 10));
+  parked.add(state({3}, 10));
+  ASSERT_NE(parked.find(std::vector<Token>{1, 5}).state, nullptr);
+  parked.add(state({4}, 10));
+  EXPECT_EQ(parked.bytes(), 30u);
+  EXPECT_EQ(parked.find(std::vector<Token>{2, 5}).state, nullptr);
+  EXPECT_NE(parked.find(std::vector<Token>{1, 5}).state, nullptr);
+  parked.add(state({8}, 31));
+  EXPECT_EQ(parked.find(std::vector<Token>{8, 5}).state, nullptr) << "larger than the budget";
+}
+
+}  // namespace
+}  // namespace inferd::engine
