@@ -97,7 +97,7 @@ bool StepLoop::cancel(uint64_t id) {
       const bool computing = std::ranges::find(computing_, id) != computing_.end();
       const auto now = Clock::now();
       const bool long_rest = computing_until_ - now > kWorthAborting || now > computing_until_;  // beyond its time nobody knows
-      if (computing && long_rest && !aborted_before_) abort_ = true;
+      if (computing && long_rest && abortable_) abort_ = true;
       wake_.notify_one();
       return true;
     } else {
@@ -282,10 +282,13 @@ void StepLoop::carry_out(SequenceTable::Admission admission, size_t limit) {
   table_.admit(admission, limit);
 }
 
+bool StepLoop::someone_streams() const {
+  return std::ranges::any_of(running_, [&](const Running& r) { return r.tokens.size() - table_[r.sequence].tokens.size() == 1; });
+}
+
 // Prompt tokens that this step may take: all that fit while nobody streams, else what the target time allows.
 size_t StepLoop::prompt_slice() const {
-  const bool streaming = std::ranges::any_of(running_, [&](const Running& r) { return r.tokens.size() - table_[r.sequence].tokens.size() == 1; });
-  if (!streaming) return kBatchTokens;
+  if (!someone_streams()) return kBatchTokens;
   return std::clamp(static_cast<size_t>(kTargetStepMs / prompt_token_ms_), kSmallestSlice, size_t{kBatchTokens});
 }
 
@@ -305,6 +308,7 @@ void StepLoop::add_to_batch(Running& running, size_t count) {
 
 void StepLoop::build_batch() {
   batch_.n_tokens = 0;
+  protected_step_ = protected_step_ && someone_streams();
   const auto capacity = static_cast<size_t>(llama_n_batch(context_.get()));
   size_t slice = prompt_slice();
   for (Running& running : running_) {
@@ -313,6 +317,7 @@ void StepLoop::build_batch() {
     const size_t missing = running.tokens.size() - table_[running.sequence].tokens.size();
     if (missing == 1 && static_cast<size_t>(batch_.n_tokens) < capacity) add_to_batch(running, 1);
   }
+  if (protected_step_) return;
   for (Running& running : running_) {
     const size_t missing = running.tokens.size() - table_[running.sequence].tokens.size();
     if (missing <= 1) continue;
@@ -332,7 +337,7 @@ bool StepLoop::decode(engine_wire::Step& step) {
   {
     const std::lock_guard lock(mutex_);
     if (!cancelled_.empty() || stopping_) return false;
-    aborted_before_ = abort_;  // a step that was aborted is followed by one that is not: cancels cannot starve the others
+    abortable_ = !protected_step_;
     abort_ = false;
     computing_until_ = begin + std::chrono::microseconds(static_cast<int64_t>(expected_ms * 1000));
     for (const Running& running : running_) {
@@ -345,6 +350,7 @@ bool StepLoop::decode(engine_wire::Step& step) {
     computing_.clear();
   }
   if (code == 0) {
+    protected_step_ = false;
     const double took_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
     if (prompt_tokens >= kSmallestSlice) {
       prompt_token_ms_ += kSmoothing * (took_ms / static_cast<double>(batch_.n_tokens) - prompt_token_ms_);
@@ -354,7 +360,10 @@ bool StepLoop::decode(engine_wire::Step& step) {
     return true;
   }
   undo_batch();
-  if (code == 2) return false;  // aborted for a cancel
+  if (code == 2) {  // aborted for a cancel
+    protected_step_ = true;
+    return false;
+  }
   if (code == 1 && table_.used_cells() > 0) drop_held();
   for (auto at = running_.begin(); at != running_.end();) {
     if (at->in_batch == 0) {

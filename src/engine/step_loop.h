@@ -90,6 +90,7 @@ class StepLoop {
   void remove_cancelled();
   void build_batch();
   void add_to_batch(Running& running, size_t count);
+  bool someone_streams() const;
   size_t prompt_slice() const;
   bool decode(engine_wire::Step& step);
   void undo_batch();
@@ -111,6 +112,7 @@ class StepLoop {
   ParkedStates parked_;
   std::list<Running> running_;           // order of admission
   llama_batch batch_{};
+  bool protected_step_ = false;          // after an abort: tokens of streams only, and not aborted, so that cancels starve nobody
   // Measured, moving averages; the first values are guesses that the first steps replace.
   double prompt_token_ms_ = 4;           // a token of a prompt slice
   double decode_step_ms_ = 50;           // a step without prompt slices
@@ -122,7 +124,7 @@ class StepLoop {
   std::vector<uint64_t> cancelled_;      // of running ones, to be removed by the step thread
   std::vector<uint64_t> computing_;      // ids in the current batch
   Clock::time_point computing_until_{};  // when the current batch is expected to end
-  bool aborted_before_ = false;          // the step before the current one was aborted
+  bool abortable_ = true;                // the current batch
   bool stopping_ = false;
   std::condition_variable wake_;
 
