@@ -48,6 +48,8 @@ class Backend {
   virtual const std::string& name() const = 0;       // the entry's name, shown as `route`
   virtual bool ready() const = 0;
   virtual Capabilities capabilities() const = 0;
+  /// True if it mends itself after a failure (a new engine process): the breaker then leaves kBackendUnavailable alone.
+  virtual bool mends_itself() const { return false; }
   virtual size_t active_limit() const = 0;           // requests that it runs at once, at least 1
 
   /// Loads what has to be loaded; `on_loaded` is called once, possibly before load() returns.

@@ -7,7 +7,7 @@
 #include <exception>
 #include <limits>
 
-#include "request/limits.h"
+#include "engine/grammar_limits.h"
 
 namespace inferd::engine {
 namespace {
@@ -23,24 +23,6 @@ double thread_cpu_seconds() {
 }
 
 }  // namespace
-
-Status check_grammar_limits(const std::string& grammar) {
-  const auto refuse = [](const std::string& why) { return fail(Code::kInvalidRequest, "grammar: " + why); };
-  if (grammar.size() > kMaxGrammarBytes) {
-    return refuse(std::to_string(grammar.size()) + " bytes, at most " + std::to_string(kMaxGrammarBytes) + " are allowed");
-  }
-  if (grammar.find('\0') != std::string::npos) return refuse("holds a NUL character");
-  const auto bars = static_cast<size_t>(std::ranges::count(grammar, '|'));
-  if (bars > kMaxGrammarBars) {
-    return refuse(std::to_string(bars) + " alternatives (|), at most " + std::to_string(kMaxGrammarBars) + " are allowed");
-  }
-  size_t depth = 0;
-  for (const char c : grammar) {  // quoted ones count too: simple, and far above what a grammar needs
-    if (c == '(' && ++depth > kMaxGrammarNesting) return refuse("more than " + std::to_string(kMaxGrammarNesting) + " nested groups");
-    if (c == ')' && depth > 0) --depth;
-  }
-  return {};
-}
 
 Result<std::unique_ptr<Sampler>> Sampler::create(const Model& model, const Sampling& sampling, const std::string& grammar) {
   std::unique_ptr<Sampler> sampler(new Sampler(model));

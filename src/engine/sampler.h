@@ -42,7 +42,4 @@ class Sampler {
   std::vector<llama_token_data> candidates_;
 };
 
-/// The limits of spec 08 §3.4 and on nesting, before llama.cpp's recursive parser sees the text. Pure.
-Status check_grammar_limits(const std::string& grammar);
-
 }  // namespace inferd::engine

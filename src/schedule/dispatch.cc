@@ -66,7 +66,7 @@ void Dispatch::failed(const Error& error) {
   Router::Entry& entry = *entry_;
   const auto now = std::chrono::steady_clock::now();
   const bool callers_fault = error.code == Code::kInvalidRequest;
-  if (callers_fault) {
+  if (callers_fault || (error.code == Code::kBackendUnavailable && entry.backend->mends_itself())) {
     entry.breaker.no_verdict();
   } else {
     entry.breaker.failed(now);

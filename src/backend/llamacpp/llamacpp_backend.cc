@@ -399,6 +399,9 @@ void LlamacppBackend::on_engine_ended() {
   drop_running_requests();
   if (!loaded_once_) {
     state_ = State::kFailed;
+    if (process->variant.empty() && process->failure.empty()) {
+      how = "engine program " + options_.engine_program.string() + " " + how + " before it said anything";
+    }
     if (!process->last_error_line.empty() && process->failure.empty()) how += " (" + process->last_error_line + ")";
     if (on_loaded_) std::exchange(on_loaded_, nullptr)(fail(Code::kInternal, "model " + options_.model_path + ": " + how));
     return;

@@ -46,6 +46,7 @@ class LlamacppBackend final : public Backend {
   const std::string& name() const override { return options_.name; }
   bool ready() const override { return state_ != State::kFailed && loaded_once_; }
   Capabilities capabilities() const override;
+  bool mends_itself() const override { return true; }
   size_t active_limit() const override { return options_.sequences; }
   void load(std::function<void(Status)> on_loaded) override;
   std::unique_ptr<Generation> prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) override;
