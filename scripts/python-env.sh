@@ -11,7 +11,7 @@ if [ ! -e "$env/.complete" ]; then
   exec 9>"$env.lock"; flock 9
   if [ ! -e "$env/.complete" ]; then
     rm -rf "$env"; python3 -m venv "$env" >&2
-    "$env/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
+    [ $# = 0 ] || "$env/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
     touch "$env/.complete"
   fi
 fi
