@@ -43,7 +43,8 @@ Result<std::unique_ptr<Sampler>> Sampler::create(const Model& model, const Sampl
     llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_top_p(static_cast<float>(std::max(0.0, sampling.top_p)), 1));
   }
   llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_temp(static_cast<float>(sampling.temperature)));
-  const uint32_t seed = sampling.seed ? *sampling.seed : std::random_device{}();
+  uint32_t seed = sampling.seed ? *sampling.seed : std::random_device{}();
+  if (seed == LLAMA_DEFAULT_SEED) --seed;  // llama.cpp takes this number for "random"
   llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_dist(seed));
   return sampler;
 }

@@ -1,7 +1,7 @@
 """What the tests of the real-model path share: the model, daemons that serve it, the engine's process, grammars.
 
 Model: INFERD_MODEL, else the default model in the store (INFERD_MODELS_HOME or ~/.local/share/models). Test files import the
-fixtures that they use by name; `llama` loads the model once for all tests of a file.
+fixtures that they use by name; `llama` loads the model once for all tests of a file (with pytest-xdist: --dist loadfile).
 """
 from __future__ import annotations
 
@@ -150,9 +150,9 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def peak_mib(pid: int) -> int:
-    """The most resident memory that a process has had, in MiB."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) >> 10
+def memory_mib(pid: int, kind: str) -> int:
+    """`kind` as in /proc/PID/status: VmSize, or VmHWM, the most resident memory that the process has had."""
+    return int(re.search(rf"{kind}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) >> 10
 
 
 def computing(pid: int, ticks: int = 20) -> None:

@@ -3,8 +3,10 @@ import signal
 
 import pytest
 
-from llama_fixtures import COUNT, ENDLESS, STORY, endless, engine_pid, engines, greedy, running, start_llama, text_of, words  # noqa: F401
-from wire import assert_error, request
+from llama_fixtures import (  # noqa: F401
+    COUNT, endless, engine_pid, engines, greedy, running, start_llama, text_of,
+    words)
+from wire import assert_error
 
 
 def begin_drain(daemon, number=signal.SIGTERM):

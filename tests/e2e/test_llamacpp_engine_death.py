@@ -5,8 +5,9 @@ import signal
 import pytest
 
 from daemon_process import until
-from llama_fixtures import (COUNT, ENGINE, endless, engine_options, engine_pid, engines, greedy, records, running, start_llama, tell,  # noqa: F401
-                            text_of)
+from llama_fixtures import (  # noqa: F401
+    COUNT, ENGINE, endless, engine_options, engine_pid, engines, greedy, records,
+    running, start_llama, tell, text_of)
 from wire import assert_error, request
 
 

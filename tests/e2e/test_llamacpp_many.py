@@ -3,7 +3,9 @@ import re
 
 import pytest
 
-from llama_fixtures import COUNT, endless, greedy, is_silent, llama, records, running, start_llama, tell, text_of  # noqa: F401
+from llama_fixtures import (  # noqa: F401
+    COUNT, endless, greedy, is_silent, llama, records, running, start_llama, tell,
+    text_of)
 from wire import assert_error, request
 
 

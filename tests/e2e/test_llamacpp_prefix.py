@@ -1,8 +1,9 @@
 """Reuse of held prefixes (promise 5): `cached_prompt_tokens` says what was reused; answers are those of a cold start."""
 import pytest
 
-from llama_fixtures import (COUNT, STORY, assistant, endless, greedy, llama, prompt_tokens, records, running, start_llama, system,  # noqa: F401
-                            talk, tell, text_of, user, words)
+from llama_fixtures import (  # noqa: F401
+    COUNT, STORY, assistant, endless, greedy, llama, prompt_tokens, records,
+    running, start_llama, system, talk, tell, text_of, user, words)
 from wire import request
 
 SYSTEM = "You help sailors. " + words(150)

@@ -4,7 +4,9 @@ import signal
 
 import pytest
 
-from llama_fixtures import COUNT, assistant, endless, engine_pid, greedy, llama_options, need_model, running, start_llama, system, tell, text_of, user, words  # noqa: F401
+from llama_fixtures import (  # noqa: F401
+    assistant, engine_pid, running, start_llama, system, tell, text_of, user,
+    words)
 from wire import assert_error, request
 
 MARKER = "xyzzy-marker-4711"

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from daemon_process import until
-from llama_fixtures import COUNT, MODEL, engine_pid, engines, greedy, llama, llama_options, model_sha256, need_model, start_llama, tell, text_of  # noqa: F401
+from llama_fixtures import (  # noqa: F401
+    COUNT, MODEL, engine_pid, engines, greedy, llama, llama_options, model_sha256,
+    need_model, start_llama, tell, text_of)
 
 ORDER = ["starting", "checking_local", "verify", "mmap", "kv_cache", "capabilities", "ready"]
 

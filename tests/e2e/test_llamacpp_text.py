@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from llama_fixtures import (COUNT, DEFAULT_SHA256, assistant, endless, greedy, llama, model_sha256, prompt_tokens, running,  # noqa: F401
-                            start_llama, system, talk, text_of, user)
+from llama_fixtures import (  # noqa: F401
+    COUNT, DEFAULT_SHA256, assistant, endless, greedy, llama, model_sha256,
+    prompt_tokens, running, start_llama, system, talk, text_of, user)
 from wire import assert_error, request
 
 FRAME_KEYS = ["type", "id", "content", "usage", "stop_reason", "backend"]
