@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the pinned llama.cpp and builds it once into the cache; prints the folder that holds include/ and lib/.
 #   scripts/llama-cpp.sh            the libraries that inferd-engine links
-#   scripts/llama-cpp.sh --peers    also llama-server and llama-bench, for bench/
+#   scripts/llama-cpp.sh --peers    also llama-server, llama-bench and llama-batched-bench, for bench/
 # Variables: INFERD_CACHE (default ~/.cache/inferd), LLAMA_CPP_DIR (an installed copy: nothing is built).
 set -euo pipefail
 
@@ -24,8 +24,8 @@ flags=(-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON -D
   -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF
   -DLLAMA_SUBPROCESS=OFF -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN')
 compiler=$(c++ -dumpfullversion 2>/dev/null || echo none)
-patches="grammar-visits"   # what is changed in the sources, below
-key=$(printf '%s\n' "$version" "$commit" "$variants" "$patches" "$compiler" "${flags[@]}" | sha256sum | cut -c1-12)
+patches=("$here"/llama-cpp-patches/*.patch)     # what is changed in the sources, besides what stands below
+key=$( (printf '%s\n' "$version" "$commit" "$variants" grammar-visits "$compiler" "${flags[@]}"; cat "${patches[@]}") | sha256sum | cut -c1-12)
 root=$cache/llama.cpp-$version-$key
 src=$root/source build=$root/build prefix=$root/install
 mkdir -p "$root"
@@ -47,6 +47,7 @@ if [ ! -e "$prefix/.complete" ]; then
     # Its check for left recursion visits a rule once for every path to it: 2^40 visits for a grammar of 40 lines.
     sed -i '/^static bool llama_grammar_detect_left_recursion(/,/^}/s/^    if ((\*rules_in_progress)\[rule_index\]) {/    if ((*rules_visited)[rule_index]) { return false; }\n&/' "$src/src/llama-grammar.cpp"
     grep -q 'rules_visited)\[rule_index\]) { return false' "$src/src/llama-grammar.cpp" || { log "llama-grammar.cpp is not as expected"; exit 1; }
+    for patch in "${patches[@]}"; do git -C "$src" apply "$patch" || { log "$patch does not apply"; exit 1; }; done
     rm -rf "$root/package"; touch "$src/.complete"
   fi
   log "building it once into $root (about five minutes on two cores)"
@@ -58,13 +59,14 @@ if [ ! -e "$prefix/.complete" ]; then
   cp "$src"/include/*.h "$src"/ggml/include/*.h "$src"/tools/mtmd/mtmd*.h "$prefix/include/"
   (cd "$src/common" && find . -name '*.h' -exec cp --parents {} "$prefix/include/common/" \;)
   cp -r "$src/vendor/nlohmann" "$prefix/include/"
+  cp "$src/src/llama-ext.h" "$prefix/include/"   # memory breakdown of a context
   find "$build" -name 'lib*.so*' -exec cp -P {} "$prefix/lib/" \;
   cp "$src/LICENSE" "$prefix/"
   mkdir -p "$prefix/templates" && cp "$src"/models/templates/* "$prefix/templates/"
   touch "$prefix/.complete"
 fi
-if [ $peers = 1 ] && [ ! -e "$build/bin/llama-server" -o ! -e "$build/bin/llama-bench" ]; then
-  log "building llama-server and llama-bench for the benchmarks"
-  nice cmake --build "$build" --target llama-server llama-bench >"$root/peers.log" 2>&1 || { tail -30 "$root/peers.log" >&2; exit 1; }
+if [ $peers = 1 ] && [ ! -e "$build/bin/llama-server" -o ! -e "$build/bin/llama-bench" -o ! -e "$build/bin/llama-batched-bench" ]; then
+  log "building llama-server, llama-bench and llama-batched-bench for the benchmarks"
+  nice cmake --build "$build" --target llama-server llama-bench llama-batched-bench >"$root/peers.log" 2>&1 || { tail -30 "$root/peers.log" >&2; exit 1; }
 fi
 echo "$prefix"

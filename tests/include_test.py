@@ -62,7 +62,6 @@ OS_EXCEPTIONS = {
     "src/engine/cpu_variant.cc": (["dlfcn.h"], "asks a CPU variant for its score before ggml loads it"),
     "src/engine/engine_process.cc": (
         ["fcntl.h", "pthread.h", "signal.h", "unistd.h"], "where stdout and stderr go, stack size of prepare threads, _exit past destructors"),
-    "src/engine/model.cc": (["fcntl.h", "unistd.h"], "llama.cpp reads the model from a FILE*: a copy of the daemon's descriptor"),
     "src/observe/activity_log.cc": (["fcntl.h", "sys/stat.h", "unistd.h"], "opens the log with O_NOFOLLOW and O_APPEND; one write a batch"),
     "src/observe/activity_log_test.cc": (["sys/stat.h"], "looks at modes of files"),
     "src/store/digest.cc": (["unistd.h"], "pread of a descriptor that others share"),

@@ -21,6 +21,8 @@ class TokenSink {
   virtual ~TokenSink() = default;
   /// The request is checked and counted and may be started. At most once.
   virtual void prepared(const Usage& planned) = 0;
+  /// So many tokens of the prompt are done, `computed` of them since the last call (the others were held).
+  virtual void prefilled(uint32_t prompt_tokens_done, uint32_t computed) = 0;
   /// The next piece of the answer: whole UTF-8 characters, possibly none; `tokens` were generated since the last call.
   virtual void text(std::string_view piece, uint32_t tokens) = 0;
   virtual void done(const Completion& completion) = 0;
@@ -34,8 +36,10 @@ class TokenSink {
 class Generation {
  public:
   virtual ~Generation() = default;
-  /// Begins to generate. Once, after prepared().
-  virtual void start() = 0;
+  /// Begins to generate, after prepared(); again, goes on after pause(). `promoted`: a batch request that has aged to an interactive one.
+  virtual void start(bool promoted) = 0;
+  /// Others need its place: it stands still, keeping what it has done as well as memory allows. Only if the backend can_pause().
+  virtual void pause() {}
   /// Stops the work at any point. removed() follows, unless done() or failed() was on its way before.
   virtual void cancel() = 0;
 };
@@ -51,6 +55,7 @@ class Backend {
   /// True if it mends itself after a failure (a new engine process): the breaker then leaves kBackendUnavailable alone.
   virtual bool mends_itself() const { return false; }
   virtual size_t active_limit() const = 0;           // requests that it runs at once, at least 1
+  virtual bool can_pause() const { return false; }
 
   /// Loads what has to be loaded; `on_loaded` is called once, possibly before load() returns.
   virtual void load(std::function<void(Status)> on_loaded) = 0;

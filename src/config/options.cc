@@ -29,6 +29,11 @@ std::string check_moderate(const std::string& text) {
   return std::strtoull(text.c_str(), nullptr, 10) <= kMost ? "" : text + " is beyond " + std::to_string(kMost);
 }
 
+std::string check_seconds(const std::string& text) {
+  if (std::string wrong = check_moderate(text); !wrong.empty()) return wrong;
+  return std::strtoull(text.c_str(), nullptr, 10) >= 1 ? "" : "expected at least 1 second";
+}
+
 std::string check_fault(const std::string& text) {
   constexpr std::string_view kDropAfter = "drop-after:";
   if (text == "not-ready" || text == "invalid" || text == "unavailable") return {};
@@ -144,6 +149,13 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   table.add("n-gpu-layers", o.n_gpu_layers, "Layers on a GPU (default 0; this build has no GPU support)");
   table.add("kv-cells", o.kv_cells, "Tokens held over all requests (default max(n_ctx, min(permits * n_ctx, 16384)))")->check(&check_moderate);
   table.add("threads", o.threads, "Threads of the engine (default: the CPUs that this process may use)")->check(&check_moderate);
+  table.add("host-cache-bytes", o.host_cache_bytes, "Memory for finished prompts outside the KV cells; 0: none (default 536870912)");
+  table.add("prefix-sharing", o.prefix_sharing, "Whose prompts may share computed beginnings: user (of one uid or key; default) or all")
+      ->check(CLI::IsMember({"user", "all"}));
+  table.add("step-timeout-secs", o.step_timeout_secs, "An engine that makes no step for so long is ended and started anew (default 10)")
+      ->check(&check_seconds);
+  table.add("sandbox", o.sandbox, "Confine the engine: auto (default; warns if the system cannot), required or off")
+      ->check(CLI::IsMember({"auto", "required", "off"}));
   table.add("api-key", o.api_key, "Key that TCP clients must send first");
   std::string text;
   uint64_t seconds = 300;

@@ -23,6 +23,10 @@ struct DaemonOptions {
   uint64_t write_timeout_secs = 60;
   uint64_t max_buffered_bytes = 512u << 20;
   std::optional<uint32_t> n_ctx, kv_cells, threads;
+  uint64_t host_cache_bytes = 512u << 20;
+  std::string prefix_sharing = "user";  // user, all
+  uint64_t step_timeout_secs = 10;
+  std::string sandbox = "auto";         // auto, required, off
   int32_t n_gpu_layers = 0;
   bool v2 = false, embed = false;
 

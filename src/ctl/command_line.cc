@@ -1,6 +1,7 @@
 #include "ctl/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdlib>
 
 #include "ctl/commands.h"
@@ -10,8 +11,8 @@ namespace {
 
 constexpr const char* kExitCodes =
     "Exit codes:\n"
-    "  0  done; status: the daemon is ready\n"
-    "  1  status: the daemon answers and is not ready\n"
+    "  0  done; status: the daemon is ready; plan: the model fits\n"
+    "  1  status: the daemon answers and is not ready; plan: the model does not fit, or cannot be read\n"
     "  2  usage, or an error without a code of its own\n"
     "  3  run: the daemon cannot be reached, or did not get ready\n"
     "  4  run: the request was refused (invalid_request, frame_too_large)\n"
@@ -21,11 +22,25 @@ constexpr const char* kExitCodes =
     "  8  run: the connection ended before the answer did\n"
     "  130  run: stopped by Ctrl-C\n";
 
+// CLI11's own conversion reads "-1" as the largest number and cuts what is too large.
+template <uint64_t least, uint64_t most>
+std::string check_number(const std::string& text) {
+  uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, value);
+  if (read.ec == std::errc() && read.ptr == end && value >= least && value <= most) return {};
+  return "\"" + text + "\" is no integer from " + std::to_string(least) + " to " + std::to_string(most);
+}
+constexpr auto check_tokens = &check_number<1, 1'000'000'000>;
+
+std::string check_not_empty(const std::string& text) { return text.empty() ? "expected a file" : ""; }
+
 }  // namespace
 
 int run(int argc, const char* const* argv) {
   GlobalOptions global;
   RunOptions options;
+  PlanOptions plan_options;
   CLI::App app("Talks to inferd-daemon.", "inferdctl");
   app.set_version_flag("-V,--version", std::string("inferdctl ") + INFERD_VERSION);
   app.footer(kExitCodes);
@@ -53,6 +68,15 @@ int run(int argc, const char* const* argv) {
   run->footer(kExitCodes);
   app.add_subcommand("status", "What the daemon is doing, once");
   app.add_subcommand("watch", "What the daemon is doing, as it goes on");
+  auto* plan = app.add_subcommand("plan", "What memory a model will need here, and whether it is there; nothing is loaded");
+  plan->add_option("MODEL", plan_options.model, "GGUF file")->required()->check(check_not_empty);
+  plan->add_option("--n-ctx", plan_options.n_ctx, "As of the daemon: tokens of one request")->check(check_tokens);
+  plan->add_option("--parallel", plan_options.parallel, "Requests at once, the daemon's --active-permits (default 8)")
+      ->check(&check_number<1, 128>);
+  plan->add_option("--kv-cells", plan_options.kv_cells, "As of the daemon: tokens held over all requests")->check(check_tokens);
+  plan->add_option("--host-cache-bytes", plan_options.host_cache_bytes, "As of the daemon: memory for finished sequences (default 536870912)")
+      ->check(&check_number<0, UINT64_MAX>);
+  plan->footer(kExitCodes);
 
   try {
     app.parse(argc, argv);
@@ -63,6 +87,7 @@ int run(int argc, const char* const* argv) {
   if (app.got_subcommand("run")) return run_prompt(global, options);
   if (app.got_subcommand("status")) return show_status(global);
   if (app.got_subcommand("watch")) return watch(global);
+  if (app.got_subcommand("plan")) return plan_model(global, plan_options);
   std::fputs(app.help().c_str(), stderr);
   return kError;
 }

@@ -14,6 +14,7 @@ namespace inferd::ctl {
 enum ExitCode : int {
   kOk = 0,
   kNotReady = 1,   // status: the daemon answers and is not ready
+  kDoesNotFit = 1,  // plan: so it is, or nothing can be said of the file
   kError = 2,      // usage, or anything that has no code of its own
   kUnreachable = 3,
   kInvalidRequest = 4,
@@ -40,9 +41,16 @@ struct RunOptions {
   bool wait_for_start = false;        // also for one that does not run yet
 };
 
+struct PlanOptions {
+  std::string model;                          // a GGUF file
+  std::optional<uint32_t> n_ctx, parallel, kv_cells;
+  std::optional<uint64_t> host_cache_bytes;
+};
+
 int run_prompt(const GlobalOptions& global, const RunOptions& options);
 int show_status(const GlobalOptions& global);
 int watch(const GlobalOptions& global);
+int plan_model(const GlobalOptions& global, const PlanOptions& options);
 
 /// "error: ..." on standard error; the exit code that the failure has.
 int report(const client::Failure& failure);

@@ -107,6 +107,10 @@ Result<std::unique_ptr<Backend>> make_llamacpp(const DaemonOptions& options, Bac
   llamacpp.kv_cells = options.kv_cells.value_or(0);
   llamacpp.sequences = static_cast<uint32_t>(std::max<uint64_t>(1, options.active_permits.value_or(kDefaultSequences)));
   llamacpp.threads = options.threads.value_or(0) > 0 ? *options.threads : static_cast<uint32_t>(os::usable_cpus());
+  llamacpp.host_cache_bytes = options.host_cache_bytes;
+  llamacpp.share_between_users = options.prefix_sharing == "all";
+  llamacpp.step_timeout = std::chrono::seconds(options.step_timeout_secs);
+  llamacpp.engine_arguments.insert(llamacpp.engine_arguments.end(), {"--sandbox", options.sandbox});
   llamacpp.open_model = verified_model(*options.model_path, *options.model_sha256, context);
   return std::make_unique<LlamacppBackend>(context.io, context.bus, std::move(llamacpp));
 }

@@ -132,7 +132,7 @@ Status Daemon::bring_up() {
   auto backends = make_backends(options_, BackendContext{io_, bus_, *pool_, stopping_});
   if (!backends) return std::unexpected(backends.error());
   backends_ = std::move(*backends);
-  scheduler_ = std::make_unique<Scheduler>(options_.queue_depth);
+  scheduler_ = std::make_unique<Scheduler>(io_, options_.queue_depth);
   context_ = std::make_unique<SessionContext>(io_, poller_, *scheduler_, *log_, *pool_, options_.max_buffered_bytes,
                                               std::chrono::seconds(options_.write_timeout_secs));
   last_progress_ = std::chrono::steady_clock::now();

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -20,8 +21,12 @@
 #include "engine/chat_prompt.h"
 #include "engine/cpu_variant.h"
 #include "engine/model.h"
+#include "engine/llama_decoder.h"
+#include "engine/memory_plan.h"
+#include "engine/sampler.h"
 #include "engine/step_loop.h"
 #include "engine_wire/messages.h"
+#include "os/memory.h"
 #include "os/packet_socket.h"
 
 namespace inferd::engine {
@@ -31,8 +36,6 @@ namespace wire = engine_wire;
 constexpr size_t kPrepareThreads = 2;
 constexpr size_t kPrepareQueue = 4096;            // the daemon bounds the requests that it sends
 constexpr size_t kPrepareStack = 64u << 20;       // llama.cpp parses grammars and templates recursively
-constexpr uint32_t kDefaultContext = 8192;
-constexpr uint32_t kDefaultCells = 16384;
 
 // Libraries write what they like to standard error, also callers' text (a grammar that cannot be parsed), which must reach no log. So
 // standard output and error go nowhere, and only what we choose is written to the daemon's pipe.
@@ -69,6 +72,7 @@ class EngineProcess {
   int run() {
     llama_log_set(&loading_log, nullptr);
     ggml_set_abort_callback(&abort_log);
+    available_ = os::available_memory();
     if (auto proven = prove_variant(); !proven) return fail_start(proven.error().message);
     auto load = receive_load();
     if (!load) return 0;  // the daemon has closed the channel
@@ -119,24 +123,33 @@ class EngineProcess {
 
   Status load_model(LoadRequest& load) {
     llama_backend_init();
+    const wire::Load& p = load.parameters;
+    const ContextSizes wanted{.n_ctx = p.n_ctx, .sequences = p.sequences, .kv_cells = p.kv_cells, .threads = p.threads};
+    const auto plan = plan_memory(load.model.get(), {wanted, p.host_cache_bytes, available_});
+    if (!plan) return std::unexpected(plan.error());
+    if (!plan->fits()) return fail(Code::kUsage, plan->refusal());
     auto model = Model::load(load.model.get(), [this](unsigned percent) { send(wire::Loading{percent}); });
     if (!model) return std::unexpected(model.error());
     model_ = std::move(*model);
     auto prompt = ChatPrompt::create(*model_);
     if (!prompt) return std::unexpected(prompt.error());
     prompt_ = std::move(*prompt);
-    const wire::Load& p = load.parameters;
-    StepLoop::Options options;
-    options.n_ctx = p.n_ctx != 0 ? p.n_ctx : std::min(kDefaultContext, std::max(1U, model_->n_ctx_train()));
-    options.sequences = p.sequences;
-    const auto wanted = std::min<uint64_t>(uint64_t{p.sequences} * options.n_ctx, kDefaultCells);
-    options.kv_cells = p.kv_cells != 0 ? p.kv_cells : std::max(options.n_ctx, static_cast<uint32_t>(wanted));
-    options.threads = p.threads;
-    auto loop = StepLoop::create(*model_, options,
-                                 {.step = [this](wire::Step step) { send(std::move(step)); }, .removed = [this](uint64_t id) { send(wire::Removed{id}); }});
-    if (!loop) return std::unexpected(loop.error());
-    loop_ = std::move(*loop);
-    send(wire::Loaded{model_->name(), loop_->options().n_ctx, p.sequences, loop_->options().kv_cells, model_->n_ctx_train(),
+    const auto sizes = resolve_sizes(wanted, model_->n_ctx_train());
+    if (!sizes) return std::unexpected(sizes.error());
+    auto decoder = LlamaDecoder::create(*model_, *sizes);
+    if (!decoder) return std::unexpected(decoder.error());
+    decoder_ = std::move(*decoder);
+    const StepLoop::Options options{.n_ctx = sizes->n_ctx,
+                                    .sequences = sizes->sequences,
+                                    .sequence_ids = sizes->sequence_ids(),
+                                    .kv_cells = sizes->kv_cells,
+                                    .host_cache_bytes = p.host_cache_bytes,
+                                    .long_step_ms = static_cast<double>(p.long_step_ms)};
+    loop_ = std::make_unique<StepLoop>(*decoder_, options,
+                                       StepLoop::Sink{.step = [this](wire::Step step) { send(std::move(step)); },
+                                                      .removed = [this](uint64_t id) { send(wire::Removed{id}); },
+                                                      .long_step = [this](uint32_t ms) { send(wire::LongStep{ms}); }});
+    send(wire::Loaded{model_->name(), sizes->n_ctx, sizes->sequences, sizes->kv_cells, model_->n_ctx_train(),
                       static_cast<uint32_t>(model_->longest_token())});
     return {};
   }
@@ -191,11 +204,18 @@ class EngineProcess {
     const std::lock_guard lock(requests_mutex_);
     const auto at = prepared_.find(message.id);
     if (at != prepared_.end()) {
+      if (message.promoted) at->second.batch = false;
       loop_->start(std::move(at->second));
       prepared_.erase(at);
     } else if (preparing_.contains(message.id)) {
-      start_when_prepared_.insert(message.id);
+      start_when_prepared_[message.id] = message.promoted;
+    } else {
+      loop_->resume(message.id, message.promoted);
     }
+  }
+  void on(wire::Pause& message) {
+    const std::lock_guard lock(requests_mutex_);
+    if (start_when_prepared_.erase(message.id) == 0) loop_->pause(message.id);
   }
   void on(wire::Cancel& message) {
     bool here;
@@ -232,7 +252,8 @@ class EngineProcess {
       const std::lock_guard lock(requests_mutex_);
       if (preparing_.erase(message->id) == 0) continue;
       send(wire::Prepared{message->id, tokens});
-      if (start_when_prepared_.erase(message->id) > 0) {
+      if (const auto start = start_when_prepared_.extract(message->id)) {
+        if (start.mapped()) request->batch = false;
         loop_->start(std::move(*request));
       } else {
         prepared_.emplace(message->id, std::move(*request));
@@ -250,21 +271,30 @@ class EngineProcess {
       return fail(Code::kInvalidRequest, "the prompt has " + std::to_string(prompt->size()) + " tokens, the context holds " + std::to_string(n_ctx));
     }
     if (prompt->empty()) return fail(Code::kInvalidRequest, "the prompt has no tokens");
-    return PreparedRequest{message.id, std::move(*prompt), message.request.max_tokens, std::move(*sampler), TextStream(message.request.stop)};
+    return PreparedRequest{.id = message.id,
+                           .prompt = std::move(*prompt),
+                           .max_tokens = message.request.max_tokens,
+                           .scope = message.scope,
+                           .flow = message.request.flow,
+                           .batch = message.request.priority == Priority::kBatch,
+                           .sample = [sampler = std::move(*sampler)](const float* logits) { return sampler->sample(logits); },
+                           .text = TextStream(message.request.stop)};
   }
 
   const EngineOptions options_;
   const int channel_;
+  os::MemoryAvailable available_;
   std::mutex send_mutex_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<ChatPrompt> prompt_;
+  std::unique_ptr<LlamaDecoder> decoder_;
   std::unique_ptr<StepLoop> loop_;
   BoundedQueue<wire::Prepare> prepare_queue_{kPrepareQueue};
 
   std::mutex requests_mutex_;
   // guarded by requests_mutex_:
   std::set<uint64_t> preparing_;
-  std::set<uint64_t> start_when_prepared_;
+  std::map<uint64_t, bool> start_when_prepared_;  // with `promoted`
   std::unordered_map<uint64_t, PreparedRequest> prepared_;
 };
 

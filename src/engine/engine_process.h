@@ -12,6 +12,7 @@ struct EngineOptions {
   std::filesystem::path variants;          // folder of libggml-cpu-*.so
   std::vector<std::string> skip_variants;
   std::string variant;                     // only this one
+  std::string sandbox = "auto";            // auto, required, off
   // For tests: behaves like a CPU that traps.
   std::string die_in_variant;
 };

@@ -1,13 +1,9 @@
 #include "engine/model.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <exception>
 
-#include "os/os_error.h"
+#include "os/input_file.h"
 
 namespace inferd::engine {
 namespace {
@@ -27,11 +23,8 @@ bool on_progress(float done, void* data) {
 }  // namespace
 
 Result<std::unique_ptr<Model>> Model::load(int fd, std::function<void(unsigned)> progress) {
-  const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  if (own < 0) return os::os_fail(errno, "model descriptor");
-  const std::unique_ptr<FILE, decltype(&::fclose)> file(::fdopen(own, "rb"), &::fclose);
-  if (!file) return os::os_fail(errno, "model descriptor");
-  ::rewind(file.get());
+  const auto file = os::input_stream(fd);
+  if (!file) return std::unexpected(file.error());
   std::unique_ptr<Model> model(new Model);
   Progress state{std::move(progress)};
   llama_model_params params = llama_model_default_params();
@@ -39,7 +32,7 @@ Result<std::unique_ptr<Model>> Model::load(int fd, std::function<void(unsigned)>
   params.progress_callback = on_progress;
   params.progress_callback_user_data = &state;
   try {
-    model->model_.reset(llama_model_load_from_file_ptr(file.get(), params));
+    model->model_.reset(llama_model_load_from_file_ptr(file->get(), params));
   } catch (const std::exception& error) {
     return fail(Code::kIntegrity, std::string("the model cannot be loaded: ") + error.what());
   }

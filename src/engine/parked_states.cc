@@ -5,12 +5,13 @@
 namespace inferd::engine {
 
 void ParkedStates::add(State state) {
+  if (state.bytes.size() > budget_) return;
   std::erase_if(states_, [&](const State& other) {
-    const bool beginning = other.tokens.size() <= state.tokens.size() && std::equal(other.tokens.begin(), other.tokens.end(), state.tokens.begin());
+    const bool replaced = keep_beginnings_ ? other.tokens.size() == state.tokens.size() : other.tokens.size() <= state.tokens.size();
+    const bool beginning = replaced && other.scope == state.scope && std::equal(other.tokens.begin(), other.tokens.end(), state.tokens.begin());
     if (beginning) bytes_ -= other.bytes.size();
     return beginning;
   });
-  if (state.bytes.size() > budget_) return;
   bytes_ += state.bytes.size();
   states_.push_front(std::move(state));
   while (bytes_ > budget_) {
@@ -19,12 +20,13 @@ void ParkedStates::add(State state) {
   }
 }
 
-ParkedStates::Match ParkedStates::find(std::span<const Token> prompt) {
+ParkedStates::Match ParkedStates::find(std::span<const Token> prompt, uint64_t scope, bool whole) {
   auto best = states_.end();
   size_t shared = 0;
   for (auto at = states_.begin(); at != states_.end(); ++at) {
+    if (at->scope != scope) continue;
     const size_t common = SequenceTable::common_prefix(at->tokens, prompt);
-    if (common > shared) {
+    if (common > shared && !(whole && common < at->tokens.size())) {
       shared = common;
       best = at;
     }

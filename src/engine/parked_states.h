@@ -16,6 +16,7 @@ namespace inferd::engine {
 class ParkedStates {
  public:
   struct State {
+    uint64_t scope = 0;            // only requests of the same scope may use it
     std::vector<Token> tokens;     // of which this is the state
     std::vector<uint8_t> bytes;    // llama_state_seq_get_data
   };
@@ -24,21 +25,25 @@ class ParkedStates {
     size_t shared = 0;             // tokens that it has in common with the prompt
   };
 
-  explicit ParkedStates(size_t budget_bytes) : budget_(budget_bytes) {}
+  /// `keep_beginnings`: for memories whose states cannot be cut, so that a beginning of a longer state is of use by itself.
+  explicit ParkedStates(size_t budget_bytes, bool keep_beginnings = false) : budget_(budget_bytes), keep_beginnings_(keep_beginnings) {}
 
-  /// Keeps a state as the most recently used one; those that are beginnings of it go, and the least recently used beyond the budget.
+  /// Keeps a state as the most recently used one; those that say no more than it go, and the least recently used beyond the budget.
   /// One that is larger than the budget is not kept.
   void add(State state);
 
   /// The state with the longest beginning in common with the prompt (at most prompt.size() - 1 tokens), which becomes the most recently
-  /// used one. Valid until the next add().
-  Match find(std::span<const Token> prompt);
+  /// used one. `whole`: only states that are entirely a beginning of the prompt. Valid until the next add().
+  Match find(std::span<const Token> prompt, uint64_t scope, bool whole);
+
+  size_t budget() const { return budget_; }
 
   size_t bytes() const { return bytes_; }
   size_t size() const { return states_.size(); }
 
  private:
   const size_t budget_;
+  const bool keep_beginnings_;
   size_t bytes_ = 0;
   std::list<State> states_;  // most recently used first
 };

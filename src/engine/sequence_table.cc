@@ -14,10 +14,10 @@ size_t SequenceTable::common_prefix(std::span<const Token> held, std::span<const
 }
 
 // Longest first; of equal ones a finished sequence before a running one, so that it can be taken over.
-std::vector<SequenceTable::Candidate> SequenceTable::candidates(std::span<const Token> prompt) const {
+std::vector<SequenceTable::Candidate> SequenceTable::candidates(std::span<const Token> prompt, uint64_t scope) const {
   std::vector<Candidate> list;
   for (size_t i = 0; i < sequences_.size(); ++i) {
-    if (sequences_[i].state == State::kFree) continue;
+    if (sequences_[i].state == State::kFree || sequences_[i].scope != scope) continue;
     const size_t shared = common_prefix(sequences_[i].tokens, prompt);
     if (shared > 0) list.push_back({static_cast<SequenceId>(i), shared});
   }
@@ -72,7 +72,7 @@ std::optional<SequenceTable::Admission> SequenceTable::plan_with(SequenceId dono
   return admission;
 }
 
-void SequenceTable::admit(const Admission& admission, size_t limit) {
+void SequenceTable::admit(const Admission& admission, size_t limit, uint64_t scope) {
   for (const SequenceId id : admission.evict) free(id);
   auto& sequence = sequences_[static_cast<size_t>(admission.sequence)];
   if (admission.donor == admission.sequence) {
@@ -86,7 +86,12 @@ void SequenceTable::admit(const Admission& admission, size_t limit) {
   }
   sequence.state = State::kRunning;
   sequence.limit = limit;
+  sequence.scope = scope;
   sequence.last_used = ++clock_;
+}
+
+size_t SequenceTable::exclusive_cells(SequenceId id) const {
+  return static_cast<size_t>(std::ranges::count_if((*this)[id].cells, [this](uint32_t cell) { return references_[cell] == 1; }));
 }
 
 uint32_t SequenceTable::new_cell() {

@@ -24,6 +24,7 @@ class SequenceTable {
     std::vector<Token> tokens;     // in the cache, by position
     std::vector<uint32_t> cells;   // the cell of each
     size_t limit = 0;              // running: tokens that it may grow to
+    uint64_t scope = 0;            // only requests of the same scope may reuse it
     uint64_t last_used = 0;
   };
 
@@ -43,10 +44,10 @@ class SequenceTable {
   /// Whether and how a request of `prompt` growing to `limit` tokens (>= prompt.size()) can run now. `usable(donor, shared)` says how
   /// much of a donor's first `shared` tokens this model's memory can reuse (all for full attention); called for candidates, best first.
   template <class Usable>
-  std::optional<Admission> plan(std::span<const Token> prompt, size_t limit, Usable usable) const;
+  std::optional<Admission> plan(std::span<const Token> prompt, size_t limit, uint64_t scope, Usable usable) const;
 
   /// Carries a plan out: evicts, shares cells, marks the sequence running with `shared` tokens.
-  void admit(const Admission& admission, size_t limit);
+  void admit(const Admission& admission, size_t limit, uint64_t scope);
 
   /// The sequence has computed one more token.
   void append(SequenceId id, Token token);
@@ -60,14 +61,15 @@ class SequenceTable {
   const Sequence& operator[](SequenceId id) const { return sequences_[static_cast<size_t>(id)]; }
   size_t size() const { return sequences_.size(); }
   size_t used_cells() const { return used_; }
-  size_t capacity() const { return capacity_; }
+  /// Cells that no other sequence has.
+  size_t exclusive_cells(SequenceId id) const;
 
  private:
   struct Candidate {
     SequenceId id;
     size_t shared;
   };
-  std::vector<Candidate> candidates(std::span<const Token> prompt) const;
+  std::vector<Candidate> candidates(std::span<const Token> prompt, uint64_t scope) const;
   std::optional<Admission> plan_with(SequenceId donor, size_t shared, size_t limit) const;
   size_t promised() const;
   void release_cells(std::span<const uint32_t> cells);
@@ -82,8 +84,8 @@ class SequenceTable {
 };
 
 template <class Usable>
-std::optional<SequenceTable::Admission> SequenceTable::plan(std::span<const Token> prompt, size_t limit, Usable usable) const {
-  for (const Candidate& candidate : candidates(prompt)) {
+std::optional<SequenceTable::Admission> SequenceTable::plan(std::span<const Token> prompt, size_t limit, uint64_t scope, Usable usable) const {
+  for (const Candidate& candidate : candidates(prompt, scope)) {
     const size_t shared = usable(candidate.id, candidate.shared);
     if (shared == 0) continue;
     if (auto admission = plan_with(candidate.id, shared, limit)) return admission;

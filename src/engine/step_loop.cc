@@ -1,87 +1,55 @@
 #include "engine/step_loop.h"
 
-#include <ggml-backend.h>
-#include <ggml-cpu.h>
-
 #include <algorithm>
 #include <utility>
 
 namespace inferd::engine {
 namespace {
 
-constexpr uint32_t kBatchTokens = 512;      // at most so many tokens a step
-constexpr size_t kSmallestSlice = 32;       // prompt tokens a step while others stream
-constexpr double kTargetStepMs = 50;        // so that streams keep a steady pace beside a long prompt
+constexpr double kTargetStepMs = 250;       // with prompts in it, while nobody is owed a steady pace: what a newcomer may have to wait
 constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter rest of a step is waited for
-constexpr size_t kParkedBytes = 512u << 20;  // finished sequences in host memory
+constexpr auto kLongestWithoutTurn = std::chrono::seconds(2);   // of a running batch request while interactive ones start
 constexpr size_t kWorthRestoring = 16;      // tokens more than the cache itself has of the prompt
-constexpr double kSmoothing = 0.2;          // of the moving averages
-constexpr uint32_t kMostCells = 1u << 30;
-constexpr uint32_t kCellPadding = 256;      // llama.cpp rounds the pool up to this
+constexpr size_t kWorthWaiting = 32;        // tokens of a prefix that another request is computing
 
-void erase_id(std::vector<uint64_t>& ids, uint64_t id) { std::erase(ids, id); }
+template <class List>
+auto find_id(List& list, uint64_t id) {
+  return std::ranges::find_if(list, [id](const auto& request) { return request->prepared.id == id; });
+}
 
 }  // namespace
 
-// The compute threads stay between steps; the CPU backend is loaded at run time, so its functions are looked up by name.
-struct StepLoop::ThreadPool {
-  ggml_threadpool_t pool = nullptr;
-  decltype(&ggml_threadpool_free) free = nullptr;
-  explicit ThreadPool(uint32_t threads) {
-    ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    if (device == nullptr) return;
-    ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(device);
-    const auto create = reinterpret_cast<decltype(&ggml_threadpool_new)>(ggml_backend_reg_get_proc_address(registry, "ggml_threadpool_new"));
-    free = reinterpret_cast<decltype(&ggml_threadpool_free)>(ggml_backend_reg_get_proc_address(registry, "ggml_threadpool_free"));
-    if (create == nullptr || free == nullptr) return;
-    ggml_threadpool_params params = ggml_threadpool_params_default(static_cast<int>(threads));
-    pool = create(&params);
-  }
-  ~ThreadPool() {
-    if (pool != nullptr) free(pool);
-  }
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
-};
+StepLoop::StepLoop(Decoder& decoder, Options options, Sink sink)
+    : decoder_(decoder), options_(options), sink_(std::move(sink)), table_(options.sequence_ids, options.kv_cells),
+      parked_(options.host_cache_bytes, decoder.is_recurrent()) {}
 
-StepLoop::StepLoop(const Model& model, Options options, Sink sink)
-    : model_(model), options_(options), sink_(std::move(sink)), table_(2 * size_t{options.sequences}, options.kv_cells),
-      parked_(kParkedBytes) {}
-
-StepLoop::~StepLoop() {
-  if (context_ && thread_pool_) llama_detach_threadpool(context_.get());
-  if (batch_.token != nullptr) llama_batch_free(batch_);
-}
-
-Result<std::unique_ptr<StepLoop>> StepLoop::create(const Model& model, Options options, Sink sink) {
-  options.kv_cells = (std::min(options.kv_cells, kMostCells) + kCellPadding - 1) / kCellPadding * kCellPadding;
-  options.n_ctx = std::min(options.n_ctx, options.kv_cells);
-  std::unique_ptr<StepLoop> loop(new StepLoop(model, options, std::move(sink)));
-  llama_context_params params = llama_context_default_params();
-  params.n_ctx = options.kv_cells;
-  params.n_batch = params.n_ubatch = std::min(kBatchTokens, options.kv_cells);
-  params.n_seq_max = static_cast<uint32_t>(loop->table_.size());
-  params.n_outputs_max = params.n_seq_max;  // llama.cpp wants one for each sequence, although only running ones have outputs
-  params.n_threads = params.n_threads_batch = static_cast<int32_t>(options.threads);
-  params.kv_unified = true;
-  params.no_perf = true;
-  params.abort_callback = &StepLoop::should_abort;
-  params.abort_callback_data = loop.get();
-  loop->context_.reset(llama_init_from_model(model.get(), params));
-  if (!loop->context_) {
-    return fail(Code::kInternal, "no context of " + std::to_string(options.kv_cells) + " cells can be made (too little memory?): lower --kv-cells or --n-ctx");
-  }
-  loop->memory_ = llama_get_memory(loop->context_.get());
-  loop->thread_pool_ = std::make_unique<ThreadPool>(options.threads);
-  if (loop->thread_pool_->pool != nullptr) llama_attach_threadpool(loop->context_.get(), loop->thread_pool_->pool, loop->thread_pool_->pool);
-  loop->batch_ = llama_batch_init(static_cast<int32_t>(params.n_batch), 0, 1);
-  return loop;
-}
+// ---- from other threads
 
 void StepLoop::start(PreparedRequest request) {
   {
     const std::lock_guard lock(mutex_);
-    waiting_.push_back(std::move(request));
+    without_cells_.insert(request.id);
+    const bool long_rest = computing_until_ - Clock::now() > kWorthAborting;
+    if (!request.batch && yields_ && long_rest && !computing_.empty()) decoder_.abort(true);
+    inbox_.emplace_back(std::move(request));
+  }
+  wake_.notify_one();
+}
+
+bool StepLoop::resume(uint64_t id, bool promoted) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!without_cells_.contains(id) && !running_ids_.contains(id)) return false;
+    inbox_.emplace_back(Resume{id, promoted});
+  }
+  wake_.notify_one();
+  return true;
+}
+
+void StepLoop::pause(uint64_t id) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.emplace_back(Pause{id});
   }
   wake_.notify_one();
 }
@@ -89,22 +57,21 @@ void StepLoop::start(PreparedRequest request) {
 bool StepLoop::cancel(uint64_t id) {
   {
     const std::lock_guard lock(mutex_);
-    const auto waits = std::ranges::find(waiting_, id, &PreparedRequest::id);
-    if (waits != waiting_.end()) {
-      waiting_.erase(waits);
-    } else if (std::ranges::find(running_ids_, id) != running_ids_.end()) {
+    if (running_ids_.contains(id)) {
       cancelled_.push_back(id);
-      const bool computing = std::ranges::find(computing_, id) != computing_.end();
       const auto now = Clock::now();
       const bool long_rest = computing_until_ - now > kWorthAborting || now > computing_until_;  // beyond its time nobody knows
-      if (computing && long_rest && abortable_) abort_ = true;
+      if (computing_.contains(id) && long_rest && abortable_) {
+        aborted_by_cancel_ = true;
+        decoder_.abort(true);
+      }
       wake_.notify_one();
       return true;
-    } else {
-      return false;
     }
+    if (without_cells_.erase(id) == 0) return false;
   }
-  sink_.removed(id);
+  wake_.notify_one();
+  sink_.removed(id);  // it holds nothing; the step thread throws the rest away
   return true;
 }
 
@@ -112,31 +79,91 @@ void StepLoop::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    abort_ = true;
+    decoder_.abort(true);
   }
   wake_.notify_one();
 }
 
-bool StepLoop::should_abort(void* self) { return static_cast<StepLoop*>(self)->abort_.load(std::memory_order_relaxed); }
+// ---- the step thread
 
 void StepLoop::run() {
-  while (wait_for_work()) {
-    remove_cancelled();
-    admit_waiting();
-    build_batch();
-    if (batch_.n_tokens == 0) continue;
-    engine_wire::Step step;
-    if (decode(step)) accept_tokens(step);
-    if (!step.entries.empty()) sink_.step(std::move(step));
-    for (auto at = running_.begin(); at != running_.end();) at = at->ended ? retire(at, true) : std::next(at);
-    if (!running_.empty()) park_held();
-  }
+  while (wait_for_work()) step_once();
 }
 
 bool StepLoop::wait_for_work() {
   std::unique_lock lock(mutex_);
-  wake_.wait(lock, [&] { return stopping_ || !waiting_.empty() || !cancelled_.empty() || !running_.empty(); });
+  wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty() || !running_.empty(); });
   return !stopping_;
+}
+
+bool StepLoop::step_once() {
+  take_commands();
+  remove_cancelled();
+  admit_waiting();
+  build_batch();
+  if (batch_.empty()) return false;
+  engine_wire::Step step;
+  if (compute(step)) accept_tokens(step);
+  sink_.step(std::move(step));
+  for (auto at = running_.begin(); at != running_.end();) {
+    if (!(*at)->ended) {
+      ++at;
+      continue;
+    }
+    retire(**at, true);
+    forget(**at);
+    at = running_.erase(at);
+  }
+  if (!running_.empty()) park_held();
+  return true;
+}
+
+void StepLoop::take_commands() {
+  std::vector<Command> commands;
+  std::vector<std::unique_ptr<Request>> dropped;
+  {
+    const std::lock_guard lock(mutex_);
+    commands.swap(inbox_);
+    for (Requests* list : {&waiting_, &paused_}) {
+      for (auto at = list->begin(); at != list->end();) {
+        if (without_cells_.contains((*at)->prepared.id)) {
+          ++at;
+        } else {
+          dropped.push_back(std::move(*at));
+          at = list->erase(at);
+        }
+      }
+    }
+  }
+  for (const auto& request : dropped) share_.leave(request->prepared.flow);
+  admission_changed_ = admission_changed_ || !commands.empty() || !dropped.empty();
+  for (Command& command : commands) {
+    std::visit([this](auto& held) { on(std::move(held)); }, command);
+  }
+}
+
+void StepLoop::on(PreparedRequest prepared) {
+  auto request = std::make_unique<Request>();
+  request->tokens = prepared.prompt;
+  request->arrived = ++events_;
+  share_.enter(prepared.flow);
+  request->prepared = std::move(prepared);
+  waiting_.push_back(std::move(request));
+}
+
+void StepLoop::on(Resume resume) {
+  const auto at = find_id(paused_, resume.id);
+  if (at == paused_.end()) return;
+  if (resume.promoted) (*at)->prepared.batch = false;
+  waiting_.splice(waiting_.end(), paused_, at);
+}
+
+void StepLoop::on(Pause pause) {
+  if (const auto waits = find_id(waiting_, pause.id); waits != waiting_.end()) return paused_.splice(paused_.end(), waiting_, waits);
+  const auto at = find_id(running_, pause.id);
+  if (at == running_.end()) return;
+  retire(**at, true);
+  paused_.splice(paused_.end(), running_, at);
 }
 
 void StepLoop::remove_cancelled() {
@@ -146,249 +173,223 @@ void StepLoop::remove_cancelled() {
     ids.swap(cancelled_);
   }
   for (const uint64_t id : ids) {
-    const auto at = std::ranges::find(running_, id, [](const Running& running) { return running.request.id; });
-    if (at != running_.end()) retire(at, true);
+    if (const auto at = find_id(running_, id); at != running_.end()) {
+      retire(**at, true);
+      forget(**at);
+      running_.erase(at);
+    } else if (const auto paused = find_id(paused_, id); paused != paused_.end()) {  // its pause came between
+      forget(**paused);
+      paused_.erase(paused);
+    }
     sink_.removed(id);
   }
 }
 
 // What it has computed stays as a finished sequence, which anybody's admission may evict: its cells are free for use.
-std::list<StepLoop::Running>::iterator StepLoop::retire(std::list<Running>::iterator at, bool keep) {
+void StepLoop::retire(Request& request, bool keep) {
   {
     const std::lock_guard lock(mutex_);
-    erase_id(running_ids_, at->request.id);
+    running_ids_.erase(request.prepared.id);
+    if (!request.ended) without_cells_.insert(request.prepared.id);
   }
   if (keep) {
-    table_.hold(at->sequence);
+    table_.hold(request.sequence);
   } else {
-    llama_memory_seq_rm(memory_, at->sequence, -1, -1);
-    table_.free(at->sequence);
+    decoder_.clear(request.sequence);
+    table_.free(request.sequence);
   }
-  return running_.erase(at);
+  request.sequence = -1;
+  admission_changed_ = held_changed_ = true;
+}
+
+void StepLoop::forget(Request& request) {
+  {
+    const std::lock_guard lock(mutex_);
+    without_cells_.erase(request.prepared.id);
+  }
+  share_.leave(request.prepared.flow);
+}
+
+// ---- who gets a sequence
+
+bool StepLoop::goes_before(const Request& a, const Request& b) const {
+  if (a.prepared.batch != b.prepared.batch) return !a.prepared.batch;
+  if (const int order = share_.compare(a.prepared.flow, b.prepared.flow); order != 0) return order < 0;
+  return a.arrived < b.arrived;
 }
 
 void StepLoop::admit_waiting() {
+  for (const auto& request : waiting_) {
+    // What it waited for has got so far, or is gone.
+    const Request* const other = request->waits_for;
+    if (other == nullptr) continue;
+    const bool runs = std::ranges::any_of(running_, [other](const auto& each) { return each.get() == other; });
+    if (!runs || missing(*other) <= 1) admission_changed_ = true;
+  }
+  if (!std::exchange(admission_changed_, false)) return;
+  std::vector<Request*> order;
+  for (const auto& request : waiting_) order.push_back(request.get());
+  std::ranges::sort(order, [this](const Request* a, const Request* b) { return goes_before(*a, *b); });
   engine_wire::Step announced;
-  const std::lock_guard lock(mutex_);
-  while (!waiting_.empty() && running_.size() < options_.sequences) {
-    PreparedRequest& request = waiting_.front();
-    const size_t prompt = request.prompt.size();
-    const auto budget = static_cast<uint32_t>(std::min<size_t>(request.max_tokens, options_.n_ctx - prompt));
-    const size_t limit = prompt + budget;
-    const auto plan = table_.plan(request.prompt, limit, [this](SequenceId donor, size_t shared) { return usable_prefix(donor, shared); });
-    if (!plan) break;  // order of arrival holds: nobody overtakes the one that waits for cells
-    Running& running = running_.emplace_back(std::move(request));
-    waiting_.pop_front();
-    running.sequence = place(running.request, limit, *plan).sequence;
-    running.tokens = running.request.prompt;
-    running.cached = static_cast<uint32_t>(table_[running.sequence].tokens.size());
-    running.budget = budget;
-    running_ids_.push_back(running.request.id);
-    announced.entries.push_back({.id = running.request.id, .tokens = 0, .text = {}, .started = true, .stop_reason = {}, .usage = {}, .error_code = {}});
+  for (Request* const request : order) {
+    if (running_.size() >= options_.sequences) break;
+    if (waits_for_prefix(*request)) continue;
+    const Admitted admitted = try_admit(*request, announced);
+    if (admitted == Admitted::kNoCells) break;  // nobody overtakes the one that waits for cells
+    if (admitted == Admitted::kGone) continue;  // taken out with the next commands
+    running_.splice(running_.end(), waiting_, std::ranges::find_if(waiting_, [request](const auto& each) { return each.get() == request; }));
   }
   if (announced.entries.empty()) return;
   park_held();
   sink_.step(std::move(announced));
 }
 
-// Gives the request its sequence, with the longest beginning that the cache or a parked state has.
-SequenceTable::Admission StepLoop::place(const PreparedRequest& request, size_t limit, const SequenceTable::Admission& plan) {
-  const auto parked = parked_.find(request.prompt);
+// True if another request is computing a good deal more of its beginning than anything that is held now.
+bool StepLoop::waits_for_prefix(Request& request) {
+  request.waits_for = nullptr;
+  if (decoder_.is_recurrent()) return false;  // its state cannot be cut where the two part
+  size_t held = parked_.find(request.tokens, request.prepared.scope, false).shared;
+  for (size_t i = 0; i < table_.size(); ++i) {
+    const auto& sequence = table_[static_cast<SequenceId>(i)];
+    if (sequence.state == SequenceTable::State::kFree || sequence.scope != request.prepared.scope) continue;
+    held = std::max(held, SequenceTable::common_prefix(sequence.tokens, request.tokens));
+  }
+  size_t most = held + kWorthWaiting - 1;
+  for (const auto& running : running_) {
+    if (running->prepared.scope != request.prepared.scope || missing(*running) <= 1) continue;
+    const size_t shared = SequenceTable::common_prefix(running->tokens, request.tokens);
+    if (shared <= most) continue;
+    most = shared;
+    request.waits_for = running.get();
+  }
+  return request.waits_for != nullptr;
+}
+
+StepLoop::Admitted StepLoop::try_admit(Request& request, engine_wire::Step& announced) {
+  const size_t prompt = request.prepared.prompt.size();
+  request.budget = static_cast<uint32_t>(std::min<size_t>(request.prepared.max_tokens, options_.n_ctx - prompt));
+  const size_t limit = prompt + request.budget;
+  const auto make_plan = [&] {
+    return table_.plan(request.tokens, limit, request.prepared.scope, [this](SequenceId donor, size_t shared) { return usable_prefix(donor, shared); });
+  };
+  auto plan = make_plan();
+  while (!plan && pause_batch_for(request)) plan = make_plan();
+  if (!plan) return Admitted::kNoCells;
+  {
+    const std::lock_guard lock(mutex_);
+    if (without_cells_.erase(request.prepared.id) == 0) return Admitted::kGone;  // cancelled just now
+    running_ids_.insert(request.prepared.id);
+  }
+  request.sequence = place(request, limit, *plan);
+  request.served = Clock::now();
+  if (!std::exchange(request.announced, true)) {
+    request.cached = static_cast<uint32_t>(table_[request.sequence].tokens.size());
+    announced.entries.push_back({.id = request.prepared.id, .started = true, .prompt_done = request.cached});
+  }
+  held_changed_ = true;
+  return Admitted::kYes;
+}
+
+// An interactive request that lacks cells gets those of batch requests, the latest first; they wait for cells then.
+bool StepLoop::pause_batch_for(const Request& request) {
+  if (request.prepared.batch) return false;
+  size_t kept = request.prepared.prompt.size() + request.budget;  // cells that would be needed at most without any batch request
+  for (const auto& running : running_) kept += running->prepared.batch ? 0 : table_[running->sequence].limit;
+  if (kept > options_.kv_cells) return false;
+  const auto last = std::ranges::find_if(running_.rbegin(), running_.rend(), [](const auto& running) { return running->prepared.batch; });
+  if (last == running_.rend()) return false;
+  retire(**last, true);
+  waiting_.splice(waiting_.end(), running_, std::prev(last.base()));
+  return true;
+}
+
+// Gives the request its sequence, with the longest beginning that the cells or a parked state have.
+SequenceId StepLoop::place(const Request& request, size_t limit, const SequenceTable::Admission& plan) {
+  const uint64_t scope = request.prepared.scope;
+  const auto parked = parked_.find(request.tokens, scope, decoder_.is_recurrent());
   if (parked.state == nullptr || parked.shared < plan.shared + kWorthRestoring) {
-    carry_out(plan, limit);
-    return plan;
+    carry_out(plan, limit, scope);
+    return plan.sequence;
   }
   // A plan without a donor: it needs no more cells than are free, because the prefix of the other plan is not taken.
-  const auto cold = table_.plan(request.prompt, limit, [](SequenceId, size_t) { return size_t{0}; });
+  const auto cold = table_.plan(request.tokens, limit, scope, [](SequenceId, size_t) { return size_t{0}; });
   if (!cold) {
-    carry_out(plan, limit);
-    return plan;
+    carry_out(plan, limit, scope);
+    return plan.sequence;
   }
-  carry_out(*cold, limit);
-  for (size_t i = 0, restored = restore(cold->sequence, parked_.find(request.prompt)); i < restored; ++i) {
-    table_.append(cold->sequence, request.prompt[i]);
-  }
-  return *cold;
+  carry_out(*cold, limit, scope);  // may park others and so move states
+  const size_t restored = restore(cold->sequence, parked_.find(request.tokens, scope, decoder_.is_recurrent()));
+  for (size_t i = 0; i < restored; ++i) table_.append(cold->sequence, request.tokens[i]);
+  return cold->sequence;
 }
 
-// Tokens of the state that are in the cache afterwards.
+// Tokens of the state that are in the cells afterwards.
 size_t StepLoop::restore(SequenceId sequence, const ParkedStates::Match& parked) {
   if (parked.state == nullptr) return 0;
-  const auto clear = [&] { llama_memory_seq_rm(memory_, sequence, -1, -1); };
   const bool whole = parked.shared == parked.state->tokens.size();
-  if (!whole && model_.is_recurrent()) return 0;
-  if (llama_state_seq_set_data(context_.get(), parked.state->bytes.data(), parked.state->bytes.size(), sequence) == 0) {
-    clear();
-    return 0;
-  }
-  if (!whole && !llama_memory_seq_rm(memory_, sequence, static_cast<llama_pos>(parked.shared), -1)) {
-    clear();
-    return 0;
-  }
-  const size_t window = model_.window();
-  const llama_pos first_needed = window > 0 && parked.shared > window ? static_cast<llama_pos>(parked.shared - window) : 0;
-  if (!model_.is_recurrent() && llama_memory_seq_pos_min(memory_, sequence) > first_needed) {
-    clear();
-    return 0;
-  }
-  return parked.shared;
+  const bool restored = decoder_.restore(sequence, parked.state->bytes) && (whole || decoder_.cut(sequence, parked.shared));
+  if (restored && usable_prefix(sequence, parked.shared) == parked.shared) return parked.shared;
+  decoder_.clear(sequence);
+  return 0;
 }
 
-// Saves a finished sequence to host memory and frees its cells.
-void StepLoop::park(SequenceId id) {
-  ParkedStates::State state{table_[id].tokens, {}};
-  state.bytes.resize(llama_state_seq_get_size(context_.get(), id));
-  const size_t written = llama_state_seq_get_data(context_.get(), state.bytes.data(), state.bytes.size(), id);
-  if (written > 0 && written <= state.bytes.size()) parked_.add(std::move(state));
-  llama_memory_seq_rm(memory_, id, -1, -1);
-  table_.free(id);
-}
-
-// Each step looks at every used cell: sequences that nobody runs leave the cache while others do.
-void StepLoop::park_held() {
-  for (size_t i = 0; i < table_.size(); ++i) {
-    const auto id = static_cast<SequenceId>(i);
-    if (table_[id].state == SequenceTable::State::kHeld) park(id);
+// How much of the first `shared` tokens of a sequence another one can start from. Sliding-window and recurrent memories keep less than all
+// positions (architecture §4).
+size_t StepLoop::usable_prefix(SequenceId donor, size_t shared) {
+  if (decoder_.is_recurrent()) {
+    const auto& from = table_[donor];
+    return from.state == SequenceTable::State::kFree || from.tokens.size() == shared ? shared : 0;  // free: restored just now
   }
-}
-
-// Sliding-window and recurrent memories keep less than all positions (architecture §4).
-size_t StepLoop::usable_prefix(SequenceId donor, size_t shared) const {
-  if (model_.is_recurrent()) {
-    const bool whole = table_[donor].state == SequenceTable::State::kHeld && table_[donor].tokens.size() == shared;
-    return whole ? shared : 0;
-  }
-  if (const size_t window = model_.window(); window > 0) {
-    const llama_pos first_needed = shared > window ? static_cast<llama_pos>(shared - window) : 0;
-    const llama_pos first_held = llama_memory_seq_pos_min(memory_, donor);
+  if (const size_t window = decoder_.window(); window > 0) {
+    const auto first_needed = static_cast<int64_t>(shared > window ? shared - window : 0);
+    const int64_t first_held = decoder_.first_position(donor);
     if (first_held < 0 || first_held > first_needed) return 0;
   }
   return shared;
 }
 
-void StepLoop::carry_out(SequenceTable::Admission admission, size_t limit) {
-  for (const SequenceId id : admission.evict) park(id);
-  if (admission.donor == admission.sequence) {
-    const auto from = static_cast<llama_pos>(admission.shared);
-    if (table_[admission.donor].tokens.size() > admission.shared && !llama_memory_seq_rm(memory_, admission.donor, from, -1)) {
-      llama_memory_seq_rm(memory_, admission.donor, -1, -1);  // this memory cannot be cut: start cold
-      admission.evict.push_back(admission.donor);
-      admission.donor = -1;
-      admission.shared = 0;
+void StepLoop::carry_out(SequenceTable::Admission admission, size_t limit, uint64_t scope) {
+  for (const SequenceId id : admission.evict) evict(id);
+  if (admission.donor >= 0 && admission.donor == admission.sequence) {
+    if (const size_t length = table_[admission.donor].tokens.size(); length > admission.shared) {
+      if (4 * (length - admission.shared) >= length && is_worth_parking(admission.donor)) park(admission.donor);  // a good part is cut off
+      if (!decoder_.cut(admission.donor, admission.shared)) {
+        decoder_.clear(admission.donor);  // this memory cannot be cut: start cold
+        admission.evict.push_back(admission.donor);
+        admission.donor = -1;
+        admission.shared = 0;
+      }
     }
   } else if (admission.donor >= 0) {
-    llama_memory_seq_cp(memory_, admission.donor, admission.sequence, 0, static_cast<llama_pos>(admission.shared));
+    decoder_.share(admission.donor, admission.sequence, admission.shared);
   }
-  table_.admit(admission, limit);
+  table_.admit(admission, limit, scope);
 }
 
-bool StepLoop::someone_streams() const {
-  return std::ranges::any_of(running_, [&](const Running& r) { return r.tokens.size() - table_[r.sequence].tokens.size() == 1; });
+// ---- finished sequences
+
+// A copy of what others hold anyway is not worth its time: most of its cells are shared.
+bool StepLoop::is_worth_parking(SequenceId id) const {
+  return parked_.budget() > 0 && 4 * table_.exclusive_cells(id) >= table_[id].tokens.size();
 }
 
-// Prompt tokens that this step may take: all that fit while nobody streams, else what the target time allows.
-size_t StepLoop::prompt_slice() const {
-  if (!someone_streams()) return kBatchTokens;
-  return std::clamp(static_cast<size_t>(kTargetStepMs / prompt_token_ms_), kSmallestSlice, size_t{kBatchTokens});
+void StepLoop::park(SequenceId id) {
+  if (auto bytes = decoder_.save(id); !bytes.empty()) parked_.add({table_[id].scope, table_[id].tokens, std::move(bytes)});
 }
 
-void StepLoop::add_to_batch(Running& running, size_t count) {
-  const size_t computed = table_[running.sequence].tokens.size();
-  for (size_t i = 0; i < count; ++i) {
-    const auto at = static_cast<size_t>(batch_.n_tokens++);
-    batch_.token[at] = running.tokens[computed + i];
-    batch_.pos[at] = static_cast<llama_pos>(computed + i);
-    batch_.n_seq_id[at] = 1;
-    batch_.seq_id[at][0] = running.sequence;
-    batch_.logits[at] = computed + i + 1 == running.tokens.size() ? 1 : 0;
-    if (batch_.logits[at] != 0) running.output = static_cast<int32_t>(at);
-  }
-  running.in_batch = count;
+// Frees a finished sequence's cells, with a copy of it in host memory.
+void StepLoop::evict(SequenceId id) {
+  if (is_worth_parking(id)) park(id);
+  decoder_.clear(id);
+  table_.free(id);
 }
 
-void StepLoop::build_batch() {
-  batch_.n_tokens = 0;
-  protected_step_ = protected_step_ && someone_streams();
-  const auto capacity = static_cast<size_t>(llama_n_batch(context_.get()));
-  size_t slice = prompt_slice();
-  for (Running& running : running_) {
-    running.in_batch = 0;
-    running.output = -1;
-    const size_t missing = running.tokens.size() - table_[running.sequence].tokens.size();
-    if (missing == 1 && static_cast<size_t>(batch_.n_tokens) < capacity) add_to_batch(running, 1);
-  }
-  if (protected_step_) return;
-  for (Running& running : running_) {
-    const size_t missing = running.tokens.size() - table_[running.sequence].tokens.size();
-    if (missing <= 1) continue;
-    const size_t count = std::min({missing, slice, capacity - static_cast<size_t>(batch_.n_tokens)});
-    if (count == 0) break;
-    add_to_batch(running, count);
-    slice -= count;
-  }
-}
-
-// True if the batch was computed. Otherwise nothing of it is left and it is built anew in the next step.
-bool StepLoop::decode(engine_wire::Step& step) {
-  size_t prompt_tokens = 0;
-  for (const Running& running : running_) prompt_tokens += running.in_batch > 1 ? running.in_batch : 0;
-  const double expected_ms = decode_step_ms_ * (prompt_tokens > 0 ? 0 : 1) + prompt_token_ms_ * static_cast<double>(prompt_tokens);
-  const auto begin = Clock::now();
-  {
-    const std::lock_guard lock(mutex_);
-    if (!cancelled_.empty() || stopping_) return false;
-    abortable_ = !protected_step_;
-    abort_ = false;
-    computing_until_ = begin + std::chrono::microseconds(static_cast<int64_t>(expected_ms * 1000));
-    for (const Running& running : running_) {
-      if (running.in_batch > 0) computing_.push_back(running.request.id);
-    }
-  }
-  const int code = llama_decode(context_.get(), batch_);
-  {
-    const std::lock_guard lock(mutex_);
-    computing_.clear();
-  }
-  if (code == 0) {
-    protected_step_ = false;
-    const double took_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-    if (prompt_tokens >= kSmallestSlice) {
-      prompt_token_ms_ += kSmoothing * (took_ms / static_cast<double>(batch_.n_tokens) - prompt_token_ms_);
-    } else if (prompt_tokens == 0) {
-      decode_step_ms_ += kSmoothing * (took_ms - decode_step_ms_);
-    }
-    return true;
-  }
-  undo_batch();
-  if (code == 2) {  // aborted for a cancel
-    protected_step_ = true;
-    return false;
-  }
-  if (code == 1 && table_.used_cells() > 0) drop_held();
-  for (auto at = running_.begin(); at != running_.end();) {
-    if (at->in_batch == 0) {
-      ++at;
-      continue;
-    }
-    step.entries.push_back({.id = at->request.id,
-                            .tokens = 0,
-                            .text = "the model could not compute (llama_decode " + std::to_string(code) + ")",
-                            .started = false,
-                            .stop_reason = StopReason::kError,
-                            .usage = {},
-                            .error_code = Code::kInternal});
-    at = retire(at, false);
-  }
-  return false;
-}
-
-void StepLoop::undo_batch() {
-  for (Running& running : running_) {
-    if (running.in_batch == 0) continue;
-    const size_t computed = table_[running.sequence].tokens.size();
-    if (computed > 0 && llama_memory_seq_rm(memory_, running.sequence, static_cast<llama_pos>(computed), -1)) continue;
-    llama_memory_seq_rm(memory_, running.sequence, -1, -1);  // this memory cannot be cut, or it is the first slice: computed again
-    table_.trim(running.sequence, 0);
+// Each step looks at every used cell: finished sequences leave while others run.
+void StepLoop::park_held() {
+  if (!std::exchange(held_changed_, false)) return;
+  for (size_t i = 0; i < table_.size(); ++i) {
+    const auto id = static_cast<SequenceId>(i);
+    if (table_[id].state == SequenceTable::State::kHeld && is_worth_parking(id)) evict(id);
   }
 }
 
@@ -396,53 +397,197 @@ void StepLoop::drop_held() {
   for (size_t i = 0; i < table_.size(); ++i) {
     const auto id = static_cast<SequenceId>(i);
     if (table_[id].state != SequenceTable::State::kHeld) continue;
-    llama_memory_seq_rm(memory_, id, -1, -1);
+    decoder_.clear(id);
     table_.free(id);
   }
 }
 
-void StepLoop::accept_tokens(engine_wire::Step& step) {
-  for (Running& running : running_) {
-    const size_t computed = table_[running.sequence].tokens.size();
-    for (size_t i = 0; i < running.in_batch; ++i) table_.append(running.sequence, running.tokens[computed + i]);
-    if (running.output < 0) continue;
-    engine_wire::Step::Entry entry{.id = running.request.id, .tokens = 0, .text = {}, .started = false, .stop_reason = {}, .usage = {}, .error_code = {}};
-    next_token(running, entry);
-    if (entry.tokens > 0 || entry.stop_reason) step.entries.push_back(std::move(entry));
+// ---- a step
+
+// While an interactive request waits for its first token, batch requests stand aside, but not for ever.
+bool StepLoop::sits_out(const Request& request) const {
+  if (!request.claim->prepared.batch) return false;
+  const bool somebody_starts = std::ranges::any_of(running_, [this](const auto& other) { return !other->claim->prepared.batch && other->began == 0; });
+  return somebody_starts && Clock::now() - request.served < kLongestWithoutTurn;
+}
+
+// Whoever computes a prefix that a better one waits for has that one's turn.
+void StepLoop::choose_claims() {
+  for (const auto& request : running_) request->claim = request.get();
+  for (const auto& waiting : waiting_) {
+    if (waiting->waits_for == nullptr) continue;
+    const auto at = std::ranges::find_if(running_, [&](const auto& running) { return running.get() == waiting->waits_for; });
+    if (at != running_.end() && goes_before(*waiting, *(*at)->claim)) (*at)->claim = waiting.get();
   }
 }
 
-void StepLoop::next_token(Running& running, engine_wire::Step::Entry& entry) {
-  if (running.generated == running.budget) return finish(running, entry, StopReason::kLength);  // max_tokens 0
-  const float* logits = llama_get_logits_ith(context_.get(), running.output);
-  const auto token = running.request.sampler->sample(logits);
+// Prompt tokens of this request that may join a step of `streams`. A steady pace is owed to interactive streams that were there before it came.
+size_t StepLoop::slice_for(const Request& request, size_t streams) const {
+  const size_t most = decoder_.batch_capacity() - std::min(decoder_.batch_capacity(), streams);
+  const bool polite = std::ranges::any_of(running_, [&](const auto& other) {
+    if (other->began == 0 || other->in_batch == 0 || other->claim->prepared.batch) return false;
+    return request.claim->prepared.batch || other->began < request.claim->arrived;
+  });
+  if (polite) return times_.polite_slice(streams, most);
+  const size_t all = times_.within(kTargetStepMs, decoder_.batch_capacity());
+  return std::min(most, std::max<size_t>(all > streams ? all - streams : 0, 1));
+}
+
+void StepLoop::add_to_batch(Request& request, size_t count) {
+  const size_t computed = table_[request.sequence].tokens.size();
+  for (size_t i = computed; i < computed + count; ++i) {
+    const bool last = i + 1 == request.tokens.size();
+    if (last) request.output = static_cast<int32_t>(batch_.size());
+    batch_.push_back({request.tokens[i], static_cast<uint32_t>(i), request.sequence, last});
+  }
+  request.in_batch = count;
+}
+
+void StepLoop::build_batch() {
+  batch_.clear();
+  if (running_.empty()) return;
+  choose_claims();
+  std::vector<Request*> prompts;
+  bool streams = false;
+  for (const auto& request : running_) {
+    request->in_batch = 0;
+    request->output = -1;
+    if (sits_out(*request)) continue;
+    if (missing(*request) > 1) {
+      prompts.push_back(request.get());
+    } else if (batch_.size() < decoder_.batch_capacity()) {
+      add_to_batch(*request, 1);
+      streams = true;
+    }
+  }
+  protected_step_ = protected_step_ && streams;
+  if (protected_step_) return;
+  std::ranges::sort(prompts, [this](const Request* a, const Request* b) {
+    if (a->claim != b->claim) return goes_before(*a->claim, *b->claim);
+    return a->arrived < b->arrived;
+  });
+  const size_t decoding = batch_.size();
+  for (Request* const request : prompts) {
+    const size_t taken = batch_.size() - decoding;  // by prompts that go before it
+    const size_t slice = slice_for(*request, decoding);
+    if (slice <= taken) break;
+    add_to_batch(*request, std::min(missing(*request), slice - taken));
+  }
+}
+
+// True if the batch was computed. Otherwise nothing of it is left and it is built anew in the next step.
+bool StepLoop::compute(engine_wire::Step& step) {
+  const double predicted_ms = times_.predicted_ms(batch_.size());
+  const auto begin = Clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (!cancelled_.empty() || !inbox_.empty() || stopping_) return false;
+    abortable_ = !protected_step_;
+    aborted_by_cancel_ = false;
+    yields_ = true;
+    for (const auto& request : running_) {
+      if (request->in_batch == 0) continue;
+      computing_.insert(request->prepared.id);
+      yields_ = yields_ && request->claim->prepared.batch && begin - request->served < kLongestWithoutTurn;
+    }
+    decoder_.abort(false);
+    computing_until_ = begin + std::chrono::microseconds(static_cast<int64_t>(predicted_ms * 1000));
+  }
+  if (predicted_ms > options_.long_step_ms) sink_.long_step(static_cast<uint32_t>(predicted_ms));
+  const auto outcome = decoder_.compute(batch_);
+  const auto end = Clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    computing_.clear();
+    protected_step_ = outcome == Decoder::Outcome::kAborted && aborted_by_cancel_;
+  }
+  if (outcome == Decoder::Outcome::kComputed) {
+    times_.learn(batch_.size(), std::chrono::duration<double, std::milli>(end - begin).count());
+    for (const auto& request : running_) {
+      if (request->in_batch > 0) request->served = end;
+    }
+    return true;
+  }
+  undo_batch();
+  if (outcome == Decoder::Outcome::kAborted) return false;
+  if (outcome == Decoder::Outcome::kNoCells) drop_held();
+  fail_batch(step, outcome == Decoder::Outcome::kNoCells ? "the model could not compute: no KV cells" : "the model could not compute");
+  return false;
+}
+
+void StepLoop::fail_batch(engine_wire::Step& step, const std::string& why) {
+  for (auto at = running_.begin(); at != running_.end();) {
+    Request& request = **at;
+    if (request.in_batch == 0) {
+      ++at;
+      continue;
+    }
+    step.entries.push_back({.id = request.prepared.id, .text = why, .stop_reason = StopReason::kError, .error_code = Code::kInternal});
+    request.ended = true;
+    retire(request, false);
+    forget(request);
+    at = running_.erase(at);
+  }
+}
+
+void StepLoop::undo_batch() {
+  for (const auto& request : running_) {
+    if (request->in_batch == 0) continue;
+    const size_t computed = table_[request->sequence].tokens.size();
+    if (computed > 0 && decoder_.cut(request->sequence, computed)) continue;
+    decoder_.clear(request->sequence);  // this memory cannot be cut, or it is the first slice: computed again
+    table_.trim(request->sequence, 0);
+  }
+}
+
+void StepLoop::accept_tokens(engine_wire::Step& step) {
+  for (const auto& held : running_) {
+    Request& request = *held;
+    if (request.in_batch == 0) continue;
+    const size_t computed = table_[request.sequence].tokens.size();
+    for (size_t i = 0; i < request.in_batch; ++i) table_.append(request.sequence, request.tokens[computed + i]);
+    share_.charge(request.prepared.flow, request.in_batch);
+    engine_wire::Step::Entry entry{.id = request.prepared.id};
+    if (request.generated == 0) {
+      entry.prompt_done = static_cast<uint32_t>(computed + request.in_batch);
+      entry.computed = static_cast<uint32_t>(request.in_batch);
+    }
+    if (request.output >= 0) next_token(request, entry);
+    if (entry.tokens > 0 || entry.computed > 0 || entry.stop_reason) step.entries.push_back(std::move(entry));
+  }
+}
+
+void StepLoop::next_token(Request& request, engine_wire::Step::Entry& entry) {
+  if (request.began == 0) request.began = ++events_;
+  if (request.generated == request.budget) return finish(request, entry, StopReason::kLength);  // max_tokens 0
+  const auto token = request.prepared.sample(decoder_.logits(static_cast<size_t>(request.output)));
   if (!token) {
     entry.text = token.error().message;
     entry.error_code = token.error().code;
     entry.stop_reason = StopReason::kError;
-    running.ended = true;
+    request.ended = true;
     return;
   }
-  if (llama_vocab_is_eog(model_.vocab(), *token)) {
-    running.request.text.finish(entry.text);
-    return finish(running, entry, StopReason::kEnd);
+  if (decoder_.is_end(*token)) {
+    request.prepared.text.finish(entry.text);
+    return finish(request, entry, StopReason::kEnd);
   }
-  ++running.generated;
-  running.tokens.push_back(*token);
+  ++request.generated;
+  request.tokens.push_back(*token);
   std::string piece;
-  model_.append_piece(*token, piece);
+  decoder_.append_piece(*token, piece);
   entry.tokens = 1;
-  if (running.request.text.push(piece, entry.text)) return finish(running, entry, StopReason::kEnd);
-  if (running.generated == running.budget) {
-    running.request.text.finish(entry.text);
-    finish(running, entry, StopReason::kLength);
+  if (request.prepared.text.push(piece, entry.text)) return finish(request, entry, StopReason::kEnd);
+  if (request.generated == request.budget) {
+    request.prepared.text.finish(entry.text);
+    finish(request, entry, StopReason::kLength);
   }
 }
 
-void StepLoop::finish(Running& running, engine_wire::Step::Entry& entry, StopReason reason) {
+void StepLoop::finish(Request& request, engine_wire::Step::Entry& entry, StopReason reason) {
   entry.stop_reason = reason;
-  entry.usage = {static_cast<uint32_t>(running.request.prompt.size()), running.generated, running.cached};
-  running.ended = true;
+  entry.usage = {static_cast<uint32_t>(request.prepared.prompt.size()), request.generated, request.cached};
+  request.ended = true;
 }
 
 }  // namespace inferd::engine

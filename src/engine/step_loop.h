@@ -1,11 +1,8 @@
 // The step loop: takes requests that are prepared, gives them sequences, and in each step computes one token of every running sequence
-// and slices of new prompts in one batch, samples, and hands everything that came out to the sink as one message.
-// One thread runs it (run()); start() and cancel() may be called from any thread. It owns the llama context and the KV cache's
-// bookkeeping; the model outlives it.
+// and slices of new prompts in one batch, samples, and hands everything that came out to the sink as one message (doc/decisions/0007 says
+// who goes first). One thread runs it (run()); start(), pause() and cancel() may be called from any thread. It owns the bookkeeping of the
+// decoder's cells; the decoder outlives it.
 #pragma once
-
-#include <ggml.h>
-#include <llama.h>
 
 #include <atomic>
 #include <chrono>
@@ -14,15 +11,18 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <set>
+#include <variant>
 #include <vector>
 
 #include "base/error.h"
-#include "engine/model.h"
+#include "engine/decoder.h"
 #include "engine/parked_states.h"
-#include "engine/sampler.h"
 #include "engine/sequence_table.h"
+#include "engine/step_times.h"
 #include "engine/text_stream.h"
 #include "engine_wire/messages.h"
+#include "request/fair_share.h"
 
 namespace inferd::engine {
 
@@ -31,30 +31,39 @@ struct PreparedRequest {
   uint64_t id = 0;
   std::vector<Token> prompt;     // 1 to n_ctx - 1 tokens
   uint32_t max_tokens = 0;
-  std::unique_ptr<Sampler> sampler;
-  TextStream text;
+  uint64_t scope = 0;            // reuses only what requests of the same scope computed
+  Flow flow{};
+  bool batch = false;
+  std::move_only_function<Result<Token>(const float* logits)> sample;
+  TextStream text = TextStream(std::vector<std::string>());
 };
 
 class StepLoop {
  public:
   struct Options {
-    uint32_t n_ctx = 8192;     // limit of one request
-    uint32_t sequences = 8;    // running at once
+    uint32_t n_ctx = 8192;           // limit of one request
+    uint32_t sequences = 8;          // running at once
+    uint32_t sequence_ids = 16;      // of the decoder: the others hold finished ones
     uint32_t kv_cells = 16384;
-    uint32_t threads = 1;
+    uint64_t host_cache_bytes = 0;   // for finished sequences outside the cells
+    double long_step_ms = 500;       // a step that may take longer is announced
   };
   struct Sink {
     std::function<void(engine_wire::Step)> step;
     std::function<void(uint64_t id)> removed;
+    std::function<void(uint32_t predicted_ms)> long_step;
   };
 
-  static Result<std::unique_ptr<StepLoop>> create(const Model& model, Options options, Sink sink);
-  ~StepLoop();
+  StepLoop(Decoder& decoder, Options options, Sink sink);
 
   const Options& options() const { return options_; }
 
-  /// Any thread.
+  /// Any thread. A new request.
   void start(PreparedRequest request);
+  /// Any thread. Goes on with a paused one; `promoted`: it is batch no more. False: it is not known here.
+  bool resume(uint64_t id, bool promoted);
+  /// Any thread. Takes its sequence away until resume(). What it has computed becomes a finished sequence like any other.
+  void pause(uint64_t id);
   /// Any thread. True: `removed` is called, now or within milliseconds. False: it is not known here (any more).
   bool cancel(uint64_t id);
   /// Ends run() after the current step.
@@ -62,73 +71,101 @@ class StepLoop {
 
   /// Steps until stop(). The step thread.
   void run();
+  /// What is to be done now, at most one batch of it; false if there was nothing. For tests, which have no step thread.
+  bool step_once();
 
  private:
   using Clock = std::chrono::steady_clock;
-  struct Running {
-    explicit Running(PreparedRequest prepared) : request(std::move(prepared)) {}
-    PreparedRequest request;
-    SequenceId sequence = -1;
+  struct Request {
+    PreparedRequest prepared;
     std::vector<Token> tokens;      // prompt, then answer; those not yet in the table are still to be computed
-    uint32_t cached = 0;            // prompt tokens that were reused
+    SequenceId sequence = -1;
+    uint64_t arrived = 0;           // in the order of events_
+    uint64_t began = 0;             // to stream; 0: not yet
+    Clock::time_point served{};     // when it last was in a batch
+    uint32_t cached = 0;            // prompt tokens that were reused at first
     uint32_t generated = 0;
     uint32_t budget = 0;            // tokens that it may generate
+    bool announced = false;
     size_t in_batch = 0;            // tokens of it in the current batch
-    int32_t output = -1;            // index of its logits in the batch; -1: none are due
+    int32_t output = -1;            // place of its logits in the batch; -1: none are due
     bool ended = false;
+    const Request* waits_for = nullptr;  // a running one that computes the same beginning
+    const Request* claim = nullptr;      // whose turn it has in this step: its own, or that of one who waits for it
   };
+  using Requests = std::list<std::unique_ptr<Request>>;
+  struct Resume {
+    uint64_t id;
+    bool promoted;
+  };
+  struct Pause {
+    uint64_t id;
+  };
+  using Command = std::variant<PreparedRequest, Resume, Pause>;
 
-  StepLoop(const Model& model, Options options, Sink sink);
   bool wait_for_work();
-  void admit_waiting();
-  size_t usable_prefix(SequenceId donor, size_t shared) const;
-  void carry_out(SequenceTable::Admission admission, size_t limit);
-  SequenceTable::Admission place(const PreparedRequest& request, size_t limit, const SequenceTable::Admission& plan);
-  size_t restore(SequenceId sequence, const ParkedStates::Match& parked);
-  void park(SequenceId id);
-  void park_held();
+  void take_commands();
+  void on(PreparedRequest prepared);
+  void on(Resume resume);
+  void on(Pause pause);
   void remove_cancelled();
-  void build_batch();
-  void add_to_batch(Running& running, size_t count);
-  bool someone_streams() const;
-  size_t prompt_slice() const;
-  bool decode(engine_wire::Step& step);
-  void undo_batch();
+  bool goes_before(const Request& a, const Request& b) const;
+  void admit_waiting();
+  enum class Admitted { kYes, kNoCells, kGone };
+  Admitted try_admit(Request& request, engine_wire::Step& announced);
+  bool waits_for_prefix(Request& request);
+  bool pause_batch_for(const Request& request);
+  size_t usable_prefix(SequenceId donor, size_t shared);
+  void carry_out(SequenceTable::Admission admission, size_t limit, uint64_t scope);
+  SequenceId place(const Request& request, size_t limit, const SequenceTable::Admission& plan);
+  size_t restore(SequenceId sequence, const ParkedStates::Match& parked);
+  void evict(SequenceId id);
+  void park_held();
+  bool is_worth_parking(SequenceId id) const;
+  void park(SequenceId id);
   void drop_held();
+  size_t missing(const Request& request) const { return request.tokens.size() - table_[request.sequence].tokens.size(); }
+  bool sits_out(const Request& request) const;
+  void build_batch();
+  void choose_claims();
+  size_t slice_for(const Request& request, size_t streams) const;
+  void add_to_batch(Request& request, size_t count);
+  bool compute(engine_wire::Step& step);
+  void fail_batch(engine_wire::Step& step, const std::string& why);
+  void undo_batch();
   void accept_tokens(engine_wire::Step& step);
-  void next_token(Running& running, engine_wire::Step::Entry& entry);
-  void finish(Running& running, engine_wire::Step::Entry& entry, StopReason reason);
-  std::list<Running>::iterator retire(std::list<Running>::iterator at, bool keep);
-  static bool should_abort(void* self);
+  void next_token(Request& request, engine_wire::Step::Entry& entry);
+  void finish(Request& request, engine_wire::Step::Entry& entry, StopReason reason);
+  void retire(Request& request, bool keep);
+  void forget(Request& request);
 
-  const Model& model_;
+  Decoder& decoder_;
   const Options options_;
   const Sink sink_;
-  std::unique_ptr<llama_context, decltype(&llama_free)> context_{nullptr, &llama_free};
-  struct ThreadPool;
-  std::unique_ptr<ThreadPool> thread_pool_;
-  llama_memory_t memory_ = nullptr;
   SequenceTable table_;
   ParkedStates parked_;
-  std::list<Running> running_;           // order of admission
-  llama_batch batch_{};
-  bool protected_step_ = false;          // after an abort: tokens of streams only, and not aborted, so that cancels starve nobody
-  // Measured, moving averages; the first values are guesses that the first steps replace.
-  double prompt_token_ms_ = 4;           // a token of a prompt slice
-  double decode_step_ms_ = 50;           // a step without prompt slices
+  StepTimes times_;
+  FairShare share_;
+  Requests waiting_, paused_, running_;  // running: in the order of admission
+  std::vector<Decoder::Input> batch_;
+  uint64_t events_ = 0;
+  bool admission_changed_ = false;       // since the last try to admit the first that waits for cells
+  bool held_changed_ = false;            // since the last park_held()
+  bool protected_step_ = false;          // after a cancel's abort: tokens of streams only, and not aborted, so that cancels starve nobody
 
   std::mutex mutex_;
   // guarded by mutex_:
-  std::list<PreparedRequest> waiting_;   // started, without a sequence yet; order of arrival
-  std::vector<uint64_t> running_ids_;
+  std::vector<Command> inbox_;
+  std::set<uint64_t> without_cells_;     // ids in inbox_, waiting_ and paused_; one that is no more in here has been cancelled
+  std::set<uint64_t> running_ids_;
   std::vector<uint64_t> cancelled_;      // of running ones, to be removed by the step thread
-  std::vector<uint64_t> computing_;      // ids in the current batch
+  std::set<uint64_t> computing_;         // ids in the current batch
   Clock::time_point computing_until_{};  // when the current batch is expected to end
-  bool abortable_ = true;                // the current batch
+  bool abortable_ = true;                // the current batch, by a cancel
+  bool yields_ = false;                  // the current batch, to an interactive request that starts
+  bool aborted_by_cancel_ = false;
   bool stopping_ = false;
   std::condition_variable wake_;
-
-  std::atomic<bool> abort_{false};
 };
 
 }  // namespace inferd::engine

@@ -30,18 +30,25 @@ void put(ByteWriter& w, const Load& m) {
   w.put(m.sequences);
   w.put(m.kv_cells);
   w.put(m.threads);
+  w.put(m.host_cache_bytes);
+  w.put(m.long_step_ms);
 }
 bool get(ByteReader& r, Load& m) {
   m.n_ctx = r.get<uint32_t>();
   m.sequences = r.get<uint32_t>();
   m.kv_cells = r.get<uint32_t>();
   m.threads = r.get<uint32_t>();
+  m.host_cache_bytes = r.get<uint64_t>();
+  m.long_step_ms = r.get<uint32_t>();
   return true;
 }
 
 void put(ByteWriter& w, const Prepare& m) {
   w.put(m.id);
+  w.put(m.scope);
   const GenerateRequest& q = m.request;
+  for (const uint64_t level : q.flow) w.put(level);
+  w.put(static_cast<uint8_t>(q.priority == Priority::kBatch));
   w.put(static_cast<uint32_t>(q.messages.size()));
   for (const Message& message : q.messages) {
     w.put(static_cast<uint8_t>(message.role));
@@ -59,7 +66,10 @@ void put(ByteWriter& w, const Prepare& m) {
 }
 bool get(ByteReader& r, Prepare& m) {
   m.id = r.get<uint64_t>();
+  m.scope = r.get<uint64_t>();
   GenerateRequest& q = m.request;
+  for (uint64_t& level : q.flow) level = r.get<uint64_t>();
+  q.priority = r.get<uint8_t>() != 0 ? Priority::kBatch : Priority::kInteractive;
   for (uint32_t n = r.get_count(); n > 0; --n) {
     const auto role = r.get<uint8_t>();
     if (role > kMaxRole) return false;
@@ -74,6 +84,16 @@ bool get(ByteReader& r, Prepare& m) {
   q.max_tokens = r.get<uint32_t>();
   q.grammar = r.get_text();
   for (uint32_t n = r.get_count(); n > 0; --n) q.stop.emplace_back(r.get_text());
+  return true;
+}
+
+void put(ByteWriter& w, const Start& m) {
+  w.put(m.id);
+  w.put(static_cast<uint8_t>(m.promoted));
+}
+bool get(ByteReader& r, Start& m) {
+  m.id = r.get<uint64_t>();
+  m.promoted = r.get<uint8_t>() != 0;
   return true;
 }
 
@@ -150,6 +170,8 @@ void put(ByteWriter& w, const Step& m) {
     w.put(e.tokens);
     w.put_text(e.text);
     w.put(static_cast<uint8_t>(e.started));
+    w.put(e.prompt_done);
+    w.put(e.computed);
     w.put(static_cast<uint8_t>(e.stop_reason.has_value()));
     if (!e.stop_reason) continue;
     w.put(static_cast<uint8_t>(*e.stop_reason));
@@ -164,6 +186,8 @@ bool get(ByteReader& r, Step& m) {
     e.tokens = r.get<uint32_t>();
     e.text = r.get_text();
     e.started = r.get<uint8_t>() != 0;
+    e.prompt_done = r.get<uint32_t>();
+    e.computed = r.get<uint32_t>();
     if (r.get<uint8_t>() == 0) continue;
     const auto reason = r.get<uint8_t>();
     if (reason > kMaxStopReason) return false;
@@ -178,6 +202,17 @@ bool get(ByteReader& r, Step& m) {
 
 void put(ByteWriter& w, const Failed& m) { w.put_text(m.message); }
 bool get(ByteReader& r, Failed& m) {
+  m.message = r.get_text();
+  return true;
+}
+
+void put(ByteWriter& w, const LongStep& m) { w.put(m.predicted_ms); }
+bool get(ByteReader& r, LongStep& m) {
+  m.predicted_ms = r.get<uint32_t>();
+  return true;
+}
+void put(ByteWriter& w, const Warning& m) { w.put_text(m.message); }
+bool get(ByteReader& r, Warning& m) {
   m.message = r.get_text();
   return true;
 }

@@ -4,8 +4,8 @@
 //   u8 type, then the fields in the order in which they stand below; integers little-endian; text = u32 length + bytes;
 //   list = u32 count + elements; bool = u8; optional = u8 present + value
 //
-// The life of a request: prepare -> prepared | refused; start -> step ...; cancel -> removed. `started` in the first step entry says
-// that it holds a sequence. A death of the process is the end of the socket.
+// The life of a request: prepare -> prepared | refused; start -> step ...; pause; start ...; cancel -> removed. `started` in the first step
+// entry says that it holds a sequence. A death of the process is the end of the socket.
 #pragma once
 
 #include <cstdint>
@@ -28,13 +28,22 @@ struct Load {
   uint32_t sequences = 1;  // running at once
   uint32_t kv_cells = 0;   // size of the pool in tokens; 0: max(n_ctx, min(sequences * n_ctx, 16384))
   uint32_t threads = 1;
+  uint64_t host_cache_bytes = 0;  // for finished sequences outside the KV cache
+  uint32_t long_step_ms = 500;    // a step that is predicted to take longer is announced by `long_step`
 };
 /// Render, tokenise, check. The id is the daemon's, unique in this process.
 struct Prepare {
   uint64_t id = 0;
-  GenerateRequest request;  // without its own id, stream, priority, local_only: these are the daemon's business
+  uint64_t scope = 0;       // only prefixes that requests of the same scope computed are reused
+  GenerateRequest request;  // without its own id, stream, local_only, progress: these are the daemon's business
 };
+/// Give it a sequence when there is one; again after `pause`.
 struct Start {
+  uint64_t id = 0;
+  bool promoted = false;  // a batch request that counts as interactive from now on
+};
+/// Take its sequence away; what it has computed becomes a finished sequence.
+struct Pause {
   uint64_t id = 0;
 };
 struct Cancel {
@@ -68,15 +77,25 @@ struct Refused {
   Code code = Code::kInvalidRequest;
   std::string message;
 };
-/// Everything that one step produced.
+/// The next step may take so long.
+struct LongStep {
+  uint32_t predicted_ms = 0;
+};
+/// Something that the operator should know.
+struct Warning {
+  std::string message;
+};
+/// Everything that one step produced; sent after every step, also if that is nothing.
 struct Step {
   struct Entry {
     uint64_t id = 0;
     uint32_t tokens = 0;                     // generated in this step
-    std::string text;                        // whole characters; may be empty
+    std::string text = {};                   // whole characters; may be empty
     bool started = false;                    // holds a sequence from now on
-    std::optional<StopReason> stop_reason;   // ended: nothing follows; kError with a message in `text` and its code
-    Usage usage;                             // with stop_reason
+    uint32_t prompt_done = 0;                // tokens of the prompt that are in the cache; 0: as before
+    uint32_t computed = 0;                   // of these: computed in this step
+    std::optional<StopReason> stop_reason = {};  // ended: nothing follows; kError with a message in `text` and its code
+    Usage usage = {};                        // with stop_reason
     Code error_code = Code::kInternal;       // with kError
   };
   std::vector<Entry> entries;
@@ -90,8 +109,8 @@ struct Failed {
   std::string message;
 };
 
-using ToEngine = std::variant<Load, Prepare, Start, Cancel>;
-using FromEngine = std::variant<Variant, Proven, Loading, Loaded, Prepared, Refused, Step, Removed, Failed>;
+using ToEngine = std::variant<Load, Prepare, Start, Cancel, Pause>;
+using FromEngine = std::variant<Variant, Proven, Loading, Loaded, Prepared, Refused, Step, Removed, Failed, LongStep, Warning>;
 
 std::string encode(const ToEngine& message);
 std::string encode(const FromEngine& message);

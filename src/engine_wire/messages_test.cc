@@ -24,23 +24,29 @@ void expect_round_trip(const FromEngine& message) {
 }
 
 Prepare full_prepare() {
-  Prepare prepare{.id = 7, .request = {}};
+  Prepare prepare{.id = 7, .scope = 1000, .request = {}};
   prepare.request.messages = {{Role::kSystem, "be brief"}, {Role::kUser, std::string("a\0b", 3)}, {Role::kAssistant, ""}};
   prepare.request.sampling = {0.25, 0.5, 40, 9};
   prepare.request.max_tokens = 3;
+  prepare.request.priority = Priority::kBatch;
+  prepare.request.flow = {11, 12, 13};
   prepare.request.grammar = "root ::= \"a\"";
   prepare.request.stop = {"x", "yz"};
   return prepare;
 }
 
 Step full_step() {
-  return Step{{{1, 2, "héllo", true, std::nullopt, {}, {}}, {3, 1, "", false, StopReason::kError, {10, 11, 4}, Code::kInvalidRequest}}};
+  Step step;
+  step.entries.push_back({.id = 1, .tokens = 2, .text = "héllo", .started = true, .prompt_done = 30, .computed = 20});
+  step.entries.push_back({.id = 3, .tokens = 1, .text = "", .stop_reason = StopReason::kError, .usage = {10, 11, 4}, .error_code = Code::kInvalidRequest});
+  return step;
 }
 
 TEST(EngineMessages, EveryMessageIsReadBackAsItWasWritten) {
-  expect_round_trip(ToEngine(Load{8192, 8, 16384, 2}));
+  expect_round_trip(ToEngine(Load{8192, 8, 16384, 2, uint64_t{1} << 40, 50}));
   expect_round_trip(ToEngine(full_prepare()));
-  expect_round_trip(ToEngine(Start{5}));
+  expect_round_trip(ToEngine(Start{5, true}));
+  expect_round_trip(ToEngine(Pause{5}));
   expect_round_trip(ToEngine(Cancel{6}));
   expect_round_trip(FromEngine(Variant{"zen4"}));
   expect_round_trip(FromEngine(Proven{}));
@@ -51,6 +57,8 @@ TEST(EngineMessages, EveryMessageIsReadBackAsItWasWritten) {
   expect_round_trip(FromEngine(full_step()));
   expect_round_trip(FromEngine(Removed{8}));
   expect_round_trip(FromEngine(Failed{"no"}));
+  expect_round_trip(FromEngine(LongStep{1400}));
+  expect_round_trip(FromEngine(Warning{"no Landlock"}));
 }
 
 TEST(EngineMessages, AFieldKeepsItsValue) {

@@ -99,17 +99,21 @@ void ChildProcess::kill() {
   if (pid_ > 0) ::kill(pid_, SIGKILL);
 }
 
-std::string ChildProcess::reap() {
+ChildProcess::End ChildProcess::reap() {
   int status = 0;
   pid_t got;
   do {
     got = ::waitpid(pid_, &status, 0);
   } while (got < 0 && errno == EINTR);
   pid_ = -1;
-  if (got < 0) return "ended";
-  if (WIFEXITED(status)) return "exited with " + std::to_string(WEXITSTATUS(status));
+  if (got < 0) return {"ended"};
+  if (WIFEXITED(status)) return {"exited with " + std::to_string(WEXITSTATUS(status))};
   const char* name = ::sigabbrev_np(WTERMSIG(status));
-  return std::string("killed by SIG") + (name != nullptr ? name : std::to_string(WTERMSIG(status)));
+  return {std::string("killed by SIG") + (name != nullptr ? name : std::to_string(WTERMSIG(status))), WTERMSIG(status)};
+}
+
+bool is_crash(int signal) {
+  return signal == SIGSEGV || signal == SIGABRT || signal == SIGBUS || signal == SIGILL || signal == SIGFPE;
 }
 
 }  // namespace inferd::os

@@ -29,8 +29,12 @@ class ChildProcess {
   int pidfd() const { return pidfd_.get(); }  // readable when the process has ended
   int stderr_fd() const { return stderr_.get(); }
 
-  /// After pidfd() became readable: how it ended, for the log ("exited with 1", "killed by SIGSEGV").
-  std::string reap();
+  struct End {
+    std::string text;  // for the log: "exited with 1", "killed by SIGSEGV"
+    int signal = 0;    // that killed it; 0: none
+  };
+  /// After pidfd() became readable.
+  End reap();
   void kill();
 
  private:
@@ -39,5 +43,8 @@ class ChildProcess {
   UniqueFd pidfd_;
   UniqueFd stderr_;
 };
+
+/// A signal that a process gets for its own fault: SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE.
+bool is_crash(int signal);
 
 }  // namespace inferd::os

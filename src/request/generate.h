@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "request/flow.h"
+
 namespace inferd {
 
 enum class Role { kSystem, kUser, kAssistant };
@@ -35,6 +37,8 @@ struct GenerateRequest {
   std::vector<std::string> stop;  // the answer ends before the first of these
   Priority priority = Priority::kInteractive;
   bool local_only = false;  // never leaves this machine
+  bool progress = false;    // status frames while it waits and while its prompt is computed
+  Flow flow{};              // who asks; set by the session, never read from the wire
 };
 
 enum class StopReason { kEnd, kLength, kCancelled, kError };

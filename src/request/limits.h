@@ -1,6 +1,7 @@
 // The numbers that bound what a peer can make us hold. Plain constants.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
@@ -16,6 +17,7 @@ inline constexpr size_t kMaxStopBytes = 256;
 inline constexpr size_t kMaxGrammarBytes = 65'536;            // spec 08 §3.4
 inline constexpr size_t kMaxGrammarBars = 4'096;
 inline constexpr size_t kMaxGrammarNesting = 256;             // llama.cpp's parser recurses at "("
+inline constexpr std::chrono::seconds kBatchAgeing{10};        // batch without service for so long: the oldest becomes interactive
 inline constexpr size_t kAdminBacklogEvents = 256;            // a slower admin client is closed (spec 04 §5)
 
 }  // namespace inferd

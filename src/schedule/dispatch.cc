@@ -4,8 +4,25 @@
 
 namespace inferd {
 
+namespace {
+constexpr auto kAgeingInterval = std::chrono::seconds(1);
+}
+
 void Scheduler::set_limits() {
-  for (const auto& entry : router_.entries()) admission_.set_limit(&entry, entry.backend->active_limit());
+  for (const auto& entry : router_.entries()) admission_.set_limit(&entry, entry.backend->active_limit(), entry.backend->can_pause());
+}
+
+// The clock runs only while batch requests wait: an idle daemon sleeps.
+void Scheduler::let_batch_age() {
+  if (is_ageing_ || !admission_.batch_waits()) return;
+  is_ageing_ = true;
+  ageing_.expires_after(kAgeingInterval);
+  ageing_.async_wait([this](const os::ErrorCode& error) {
+    if (error) return;
+    is_ageing_ = false;
+    admission_.tick();
+    let_batch_age();
+  });
 }
 
 void Dispatch::try_entry(size_t from, Breaker::Time now) {
@@ -14,11 +31,12 @@ void Dispatch::try_entry(size_t from, Breaker::Time now) {
     stage_ = Stage::kEnded;
     return outcome_->failed(Error{Code::kBackendUnavailable, "no backend available"});
   }
-  if (auto entered = scheduler_.admission_.enter(entry_, request_->priority, *this); !entered) {
+  if (auto entered = scheduler_.admission_.enter(entry_, {request_->priority, request_->flow, request_->progress}, *this); !entered) {
     stage_ = Stage::kEnded;
     return outcome_->failed(entered.error());
   }
   stage_ = Stage::kQueued;
+  scheduler_.let_batch_age();
   entry_->breaker.sent(now);
   const auto self = shared_from_this();  // prepare() may end us
   auto generation = entry_->backend->prepare(request_, self);
@@ -34,15 +52,36 @@ void Dispatch::prepared(const Usage& planned) {
   if (generation_) start_if_possible();  // else still inside prepare()
 }
 
+void Dispatch::granted() {
+  if (stage_ != Stage::kRunning || outcome_ == nullptr) return start_if_possible();
+  const auto self = shared_from_this();
+  generation_->start(promoted());  // it was paused
+}
+
+void Dispatch::paused() {
+  scheduler_.let_batch_age();
+  if (stage_ == Stage::kRunning && outcome_ != nullptr) generation_->pause();
+}
+
+void Dispatch::moved(size_t position) {
+  if (stage_ != Stage::kRunning && outcome_ != nullptr) outcome_->queued(position);
+}
+
+void Dispatch::prefilled(uint32_t prompt_tokens_done, uint32_t computed) {
+  scheduler_.admission_.charge(*this, computed);
+  if (outcome_ != nullptr && request_->progress) outcome_->prefilled(prompt_tokens_done, usage_.prompt_tokens);
+}
+
 void Dispatch::start_if_possible() {
   if (stage_ != Stage::kPrepared || !running() || !generation_ || outcome_ == nullptr) return;
   stage_ = Stage::kRunning;
   const auto self = shared_from_this();
-  generation_->start();
+  generation_->start(promoted());
 }
 
 void Dispatch::text(std::string_view piece, uint32_t tokens) {
   usage_.completion_tokens += tokens;
+  scheduler_.admission_.charge(*this, tokens);
   text_sent_ = true;
   if (outcome_ != nullptr) outcome_->text(piece);
 }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "os/asio.h"
 #include "request/caller.h"
 #include "schedule/admission.h"
 #include "schedule/router.h"
@@ -20,13 +21,16 @@ class Outcome {
  public:
   virtual ~Outcome() = default;
   virtual void text(std::string_view piece) = 0;
+  /// Its place in the queue, 1 = next, whenever that changes. Like prefilled(), only for a request that wants progress.
+  virtual void queued(size_t position) = 0;
+  virtual void prefilled(uint32_t prompt_tokens_done, uint32_t prompt_tokens) = 0;
   virtual void done(const Completion& completion, const Backend& backend) = 0;
   virtual void failed(const Error& error) = 0;
 };
 
 class Scheduler {
  public:
-  explicit Scheduler(size_t waiting_places) : admission_(waiting_places) {}
+  Scheduler(os::asio::io_context& io, size_t waiting_places) : admission_(waiting_places), ageing_(io) {}
 
   Router& router() { return router_; }
   /// After the router's entries are complete and loaded.
@@ -35,8 +39,12 @@ class Scheduler {
 
  private:
   friend class Dispatch;
+  void let_batch_age();
+
   Router router_;
   Admission admission_;
+  os::asio::steady_timer ageing_;
+  bool is_ageing_ = false;
 };
 
 class Dispatch final : public TokenSink, private Admission::Place, public std::enable_shared_from_this<Dispatch> {
@@ -65,8 +73,11 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
   void start_if_possible();
   void end(Router::Entry& entry);
 
-  void granted() override { start_if_possible(); }  // Place
-  void prepared(const Usage&) override;             // TokenSink
+  void granted() override;  // Place
+  void paused() override;
+  void moved(size_t position) override;
+  void prepared(const Usage&) override;  // TokenSink
+  void prefilled(uint32_t prompt_tokens_done, uint32_t computed) override;
   void text(std::string_view piece, uint32_t tokens) override;
   void done(const Completion& completion) override;
   void failed(const Error& error) override;

@@ -12,6 +12,8 @@ struct Record : Outcome {
   int ends = 0;
   std::optional<Error> error;
   void text(std::string_view piece) override { text_ += piece; }
+  void queued(size_t) override {}
+  void prefilled(uint32_t, uint32_t) override {}
   void done(const Completion&, const Backend& from) override {
     ++ends;
     backend = from.name();
@@ -31,7 +33,7 @@ class DispatchTest : public ::testing::Test {
   }
   os::asio::io_context io_;
   MockBackend first_{io_, {.name = "first", .tape = {"a", "b"}}}, second_{io_, {.name = "second", .tape = {"c"}}};
-  Scheduler scheduler_{1};
+  Scheduler scheduler_{io_, 1};
 };
 
 TEST_F(DispatchTest, AnAnswerComesFromTheFirstBackend) {

@@ -29,6 +29,7 @@ Connection::Connection(SessionContext& context, os::UniqueFd fd, Caller caller, 
     : context_(context),
       stream_(context.poller, std::move(fd)),
       caller_(std::move(caller)),
+      flow_(caller_.flow(++context.next_serial)),
       key_(key),
       session_(make_session(*this, context)),
       state_(key == nullptr ? State::kReading : State::kAuthenticating) {}

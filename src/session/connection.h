@@ -48,6 +48,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void start();
 
   const Caller& caller() const { return caller_; }
+  const Flow& flow() const { return flow_; }
   std::string& output() { return stream_.output(); }
   /// Sends what output() holds, as far as the peer takes it.
   void flush();
@@ -91,6 +92,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   SessionContext& context_;
   os::Stream stream_;
   const Caller caller_;
+  const Flow flow_;
   const std::string* key_;
   std::unique_ptr<Session> session_;
   State state_;

@@ -30,6 +30,7 @@ struct SessionContext {
   std::chrono::seconds write_timeout{60};
 
   bool draining = false;
+  uint64_t next_serial = 0;  // of connections
   std::set<std::shared_ptr<Connection>> connections;  // the open ones; keeps them alive
   uint64_t buffered_bytes = 0;               // input held now, over all connections, that is not a request yet
   std::function<void()> on_idle;             // while draining: called when a connection has become idle or is gone

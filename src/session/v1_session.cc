@@ -54,7 +54,9 @@ void V1Session::handle(Decoded decoded) {
     wire::v1::append_error(connection_.output(), failure->id, Code::kInvalidRequest, "decode: " + failure->message);
     return connection_.close_after_reply();
   }
-  request_ = std::make_shared<const GenerateRequest>(std::move(std::get<GenerateRequest>(decoded)));
+  auto& request = std::get<GenerateRequest>(decoded);
+  request.flow = connection_.flow();
+  request_ = std::make_shared<const GenerateRequest>(std::move(request));
   arrived_ = std::chrono::steady_clock::now();
   first_text_ = {};
   content_.clear();
@@ -82,6 +84,16 @@ void V1Session::text(std::string_view piece) {
   if (request_->stream) {
     if (wire::v1::append_token(connection_.output(), request_->id, piece)) connection_.flush_soon();  // else done() says it
   }
+}
+
+void V1Session::queued(size_t position) {
+  wire::v1::append_status(connection_.output(), {.id = request_->id, .status = "queued", .position = position});
+  connection_.flush_soon();
+}
+
+void V1Session::prefilled(uint32_t prompt_tokens_done, uint32_t prompt_tokens) {
+  wire::v1::append_status(connection_.output(), {.id = request_->id, .status = "prefill", .prompt_tokens_done = prompt_tokens_done, .prompt_tokens = prompt_tokens});
+  connection_.flush_soon();
 }
 
 void V1Session::done(const Completion& completion, const Backend& backend) {

@@ -34,6 +34,8 @@ class V1Session final : public Session, private Outcome {
 
   // Outcome
   void text(std::string_view piece) override;
+  void queued(size_t position) override;
+  void prefilled(uint32_t prompt_tokens_done, uint32_t prompt_tokens) override;
   void done(const Completion& completion, const Backend& backend) override;
   void failed(const Error& error) override;
 

@@ -18,16 +18,18 @@ using namespace std::string_view_literals;
 
 constexpr std::array kRequestFields = {"id"sv,        "messages"sv, "temperature"sv,        "top_p"sv,   "top_k"sv, "max_tokens"sv,
                                        "stream"sv,    "grammar"sv,  "image_token_budget"sv, "seed"sv,    "stop"sv,  "priority"sv,
-                                       "local_only"sv};
+                                       "local_only"sv, "progress"sv};
 constexpr std::array kMessageFields = {"role"sv, "content"sv};
 constexpr std::array kResponseFields = {"type"sv, "id"sv,      "content"sv, "usage"sv,  "stop_reason"sv,
-                                        "code"sv, "message"sv, "status"sv,  "backend"sv, "route"sv};
+                                        "code"sv, "message"sv, "status"sv,  "backend"sv, "route"sv,
+                                        "position"sv, "prompt_tokens_done"sv, "prompt_tokens"sv};
 constexpr std::array kUsageFields = {"prompt_tokens"sv, "completion_tokens"sv, "cached_prompt_tokens"sv};
 
 // The places of these names.
-enum RequestField { kId, kMessages, kTemperature, kTopP, kTopK, kMaxTokens, kStream, kGrammar, kImageTokenBudget, kSeed, kStop, kPriority, kLocalOnly };
+enum RequestField { kId, kMessages, kTemperature, kTopP, kTopK, kMaxTokens, kStream, kGrammar, kImageTokenBudget, kSeed, kStop, kPriority, kLocalOnly, kProgress };
 enum MessageField { kRole, kContent };
-enum ResponseField { kType, kResponseId, kText, kUsage, kStopReason, kCode, kMessage, kStatus, kBackend, kRoute };
+enum ResponseField { kType, kResponseId, kText, kUsage, kStopReason, kCode, kMessage, kStatus, kBackend, kRoute,
+                     kPosition, kFramePromptTokensDone, kFramePromptTokens };
 enum UsageField { kPromptTokens, kCompletionTokens, kCachedPromptTokens };
 
 constexpr std::array kRoles = {std::pair(Role::kSystem, "system"sv), std::pair(Role::kUser, "user"sv),
@@ -85,7 +87,7 @@ Status decode_fields(JsonFields& fields, GenerateRequest& request) {
                        fields.unsigned_number(kTopK, kMaxU32, top_k) && fields.unsigned_number(kMaxTokens, kMaxU32, max_tokens) &&
                        fields.boolean(kStream, request.stream) && fields.unsigned_number(kImageTokenBudget, kMaxU32, budget) &&
                        fields.text(kGrammar, request.grammar, false) && fields.unsigned_number(kSeed, kMaxU32, seed) &&
-                       fields.boolean(kLocalOnly, request.local_only);
+                       fields.boolean(kLocalOnly, request.local_only) && fields.boolean(kProgress, request.progress);
   if (!scalars) return std::unexpected(fields.error());
   narrow(top_k, request.sampling.top_k);
   narrow(max_tokens, request.max_tokens);
@@ -232,6 +234,7 @@ void append_request(std::string& out, const GenerateRequest& request) {
     append_json_text(out, name_of(kPriorities, request.priority));
   }
   if (request.local_only) flag("local_only", true);
+  if (request.progress) flag("progress", true);
   out += '}';
 }
 
@@ -277,11 +280,21 @@ void append_error(std::string& out, std::string_view id, Code code, std::string_
   out += "}\n";
 }
 
-void append_status(std::string& out, std::string_view id, std::string_view status) {
+void append_status(std::string& out, const StatusFrame& frame) {
   out += "{\"type\":\"status\",\"id\":";
-  append_json_text(out, id);
+  append_json_text(out, frame.id);
   out += ",\"status\":";
-  append_json_text(out, status);
+  append_json_text(out, frame.status);
+  const auto number = [&](std::string_view key, const std::optional<uint64_t>& value) {
+    if (!value) return;
+    out += ",\"";
+    out += key;
+    out += "\":";
+    append_json_number(out, *value);
+  };
+  number("position", frame.position);
+  number("prompt_tokens_done", frame.prompt_tokens_done);
+  number("prompt_tokens", frame.prompt_tokens);
   out += "}\n";
 }
 
@@ -312,7 +325,11 @@ Result<Response> decode_response(std::string_view line) {
   }
   if (type == "status") {
     StatusFrame status{std::move(id), {}};
-    if (!fields->text(kStatus, status.status, true)) return std::unexpected(fields->error());
+    if (!fields->text(kStatus, status.status, true) || !fields->unsigned_number(kPosition, kMaxU32, status.position) ||
+        !fields->unsigned_number(kFramePromptTokensDone, kMaxU32, status.prompt_tokens_done) ||
+        !fields->unsigned_number(kFramePromptTokens, kMaxU32, status.prompt_tokens)) {
+      return std::unexpected(fields->error());
+    }
     return status;
   }
   if (type != "done") return fail(Code::kInvalidRequest, "unknown frame type `" + type + "`");

@@ -1,14 +1,17 @@
 // The v1 wire (text chat, NDJSON; spec 01): requests and response frames, each read and written. Pure functions; any thread.
 //
 //   client -> server   {"id","messages":[{"role","content"}],"temperature","top_p","top_k","max_tokens","stream",
-//                       "image_token_budget","grammar","seed","stop","priority","local_only"}
+//                       "image_token_budget","grammar","seed","stop","priority","local_only","progress"}
 //   server -> client   {"type":"token","id","content"} ...
 //                      {"type":"done","id","content","usage":{"prompt_tokens","completion_tokens","cached_prompt_tokens"},
 //                       "stop_reason","backend","route"}
 //                      {"type":"error","id","code","message"}
-//                      {"type":"status","id","status"}
+//                      {"type":"status","id","status":"queued","position"}                      only with "progress"
+//                      {"type":"status","id","status":"prefill","prompt_tokens_done","prompt_tokens"}
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -38,7 +41,6 @@ Status append_token(std::string& out, std::string_view id, std::string_view cont
 Status append_done(std::string& out, std::string_view id, std::string_view content, const Completion& completion,
                  std::string_view backend, std::string_view route);
 void append_error(std::string& out, std::string_view id, Code code, std::string_view message);
-void append_status(std::string& out, std::string_view id, std::string_view status);
 
 struct Token {
   std::string id, content;
@@ -54,7 +56,10 @@ struct Failure {
 };
 struct StatusFrame {
   std::string id, status;
+  std::optional<uint64_t> position = {};                              // with `queued`; 1 = next
+  std::optional<uint64_t> prompt_tokens_done = {}, prompt_tokens = {};  // with `prefill`
 };
+void append_status(std::string& out, const StatusFrame& frame);
 using Response = std::variant<Token, Done, Failure, StatusFrame>;
 
 std::string_view stop_reason_name(StopReason reason);

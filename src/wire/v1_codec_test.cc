@@ -56,8 +56,7 @@ std::string encode(const Response& response) {
   } else if (const auto* failure = std::get_if<Failure>(&response)) {
     append_error(out, failure->id, failure->error.code, failure->error.message);
   } else {
-    const auto& status = std::get<StatusFrame>(response);
-    append_status(out, status.id, status.status);
+    append_status(out, std::get<StatusFrame>(response));
   }
   return out;
 }
@@ -128,12 +127,14 @@ std::map<std::string, GenerateRequest> written_requests() {
   all.stop = {"\n\n", "END"};
   all.priority = Priority::kBatch;
   all.local_only = true;
+  all.progress = true;
 
   auto& additive = files["request_additive_fields"] = hi("req-9");
   additive.sampling.seed = 0;
   additive.stop = {"."};
   additive.priority = Priority::kBatch;
   additive.local_only = true;
+  additive.progress = true;
 
   files["request_no_messages"].id = "req-10";
 
@@ -188,6 +189,8 @@ std::map<std::string, Response> written_responses() {
       {"error_frame_too_large", error("", Code::kFrameTooLarge, "frame exceeds 67108864 byte cap")},
       {"error_internal", error("a1", Code::kInternal, "\"quoted\"\n")},
       {"status", StatusFrame{"a1", "queued"}},
+      {"status_with_position", StatusFrame{"a1", "queued", 3}},
+      {"status_prefill", StatusFrame{.id = "a1", .status = "prefill", .prompt_tokens_done = 512, .prompt_tokens = 4000}},
   };
 }
 
@@ -195,7 +198,6 @@ std::map<std::string, Response> read_responses() {
   return {
       {"done_of_0_2_1", done("a1", "Hello", StopReason::kEnd, {12, 2, 0}, "llamacpp", "")},
       {"done_other_key_order_and_unknown_fields", written_responses().at("done_end")},
-      {"status_with_position", StatusFrame{"a1", "queued"}},
   };
 }
 

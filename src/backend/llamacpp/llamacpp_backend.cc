@@ -19,10 +19,15 @@ constexpr const char* kHugePages = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1";
 constexpr int kDeathsBeforeGivingUp = 5;  // without a token served between
 constexpr auto kFirstBackOff = std::chrono::milliseconds(200);
 constexpr auto kLongestBackOff = std::chrono::milliseconds(30'000);
-constexpr auto kWatchInterval = std::chrono::seconds(1);
+constexpr auto kLongestWatchInterval = std::chrono::milliseconds(1000);
 constexpr auto kLongestPreparation = std::chrono::seconds(20);
-constexpr auto kLongestStep = std::chrono::seconds(60);
+constexpr int kTimesPredicted = 20;  // a step may take so many times what was predicted
+constexpr auto kLongestWaitToRunAlone = std::chrono::seconds(60);
 constexpr size_t kMessagesPerWakeUp = 64;  // then others get their turn
+
+Error refused_for_death() {
+  return Error{Code::kInvalidRequest, "the engine ended three times while it computed this request, the last time alone: it is refused for ten minutes"};
+}
 
 os::UniqueFd duplicate(int fd) { return os::UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
@@ -33,11 +38,22 @@ class LlamacppBackend::Handle final : public Generation {
  public:
   Handle(LlamacppBackend& backend, uint64_t id) : backend_(backend), id_(id) {}
 
-  void start() override {
+  void start(bool promoted) override {
     const auto at = backend_.requests_.find(id_);
     if (at == backend_.requests_.end() || at->second.wanted) return;
     at->second.wanted = true;
-    if (at->second.sent) backend_.send_or_kill(engine_wire::Start{id_});
+    at->second.promoted = promoted;
+    if (at->second.sent) backend_.send_start(id_, at->second);
+  }
+
+  void pause() override {
+    const auto at = backend_.requests_.find(id_);
+    if (at == backend_.requests_.end() || !at->second.wanted) return;
+    Request& request = at->second;
+    request.wanted = false;
+    if (!request.has_text) request.started = false;  // nobody has seen anything of it: it waits like the others
+    if (request.sent && !std::exchange(request.held, false)) backend_.send_or_kill(engine_wire::Pause{id_});
+    backend_.send_what_may_go();
   }
 
   void cancel() override {
@@ -116,7 +132,10 @@ void LlamacppBackend::maybe_load() {
   state_ = State::kLoading;
   publish_phase("mmap", {{"path", options_.model_path}});
   if (options_.n_ctx != 0) publish_phase("kv_cache", {{"n_ctx", uint64_t{options_.n_ctx}}});
-  if (!send(engine_wire::Load{options_.n_ctx, options_.sequences, options_.kv_cells, options_.threads}, model_.get())) process_->child.kill();
+  const auto long_step = std::chrono::milliseconds(options_.step_timeout) / kTimesPredicted;
+  const engine_wire::Load load{options_.n_ctx,   options_.sequences,        options_.kv_cells,
+                               options_.threads, options_.host_cache_bytes, static_cast<uint32_t>(long_step.count())};
+  if (!send(load, model_.get())) process_->child.kill();
 }
 
 void LlamacppBackend::send_or_kill(const engine_wire::ToEngine& message) {
@@ -241,11 +260,8 @@ void LlamacppBackend::on(const engine_wire::Loaded& message) {
   state_ = State::kRunning;
   n_ctx_ = message.n_ctx;
   longest_token_ = message.longest_token;
-  std::vector<uint64_t> waiting;
-  for (const auto& [id, request] : requests_) waiting.push_back(id);
-  for (const uint64_t id : waiting) {
-    if (const auto at = requests_.find(id); at != requests_.end() && !at->second.sent) send_prepare(id, at->second);
-  }
+  step_limit_ = options_.step_timeout;
+  send_what_may_go();
   watch();
   if (loaded_once_) {
     bus_.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
@@ -277,8 +293,15 @@ void LlamacppBackend::on(const engine_wire::Refused& message) {
   }
 }
 
+void LlamacppBackend::on(const engine_wire::LongStep& message) {
+  step_limit_ = std::max<std::chrono::milliseconds>(options_.step_timeout, std::chrono::milliseconds(message.predicted_ms) * kTimesPredicted);
+}
+
+void LlamacppBackend::on(const engine_wire::Warning& message) { log::warn("engine", "{}", message.message); }
+
 void LlamacppBackend::on(const engine_wire::Step& message) {
   last_step_ = std::chrono::steady_clock::now();
+  step_limit_ = options_.step_timeout;
   for (const auto& entry : message.entries) {
     const auto at = requests_.find(entry.id);
     if (at == requests_.end()) continue;
@@ -286,6 +309,7 @@ void LlamacppBackend::on(const engine_wire::Step& message) {
     if (entry.started) request.started = true;
     if (entry.tokens > 0) deaths_without_token_ = 0;
     const auto sink = request.sink;
+    if (entry.prompt_done > 0 && !request.cancelled) sink->prefilled(entry.prompt_done, entry.computed);
     if (entry.stop_reason == StopReason::kError) {
       const bool cancelled = request.cancelled;
       end_request(entry.id);
@@ -293,7 +317,10 @@ void LlamacppBackend::on(const engine_wire::Step& message) {
       if (cancelled) sink->removed();
       continue;
     }
-    if (!entry.text.empty() && !request.cancelled) sink->text(entry.text, entry.tokens);
+    if (!entry.text.empty() && !request.cancelled) {
+      request.has_text = true;
+      sink->text(entry.text, entry.tokens);
+    }
     if (!entry.stop_reason) continue;
     const auto again = requests_.find(entry.id);  // the sink may have cancelled it
     const bool cancelled = again == requests_.end() || again->second.cancelled;
@@ -314,17 +341,27 @@ void LlamacppBackend::on(const engine_wire::Removed& message) {
   sink->removed();
 }
 
-void LlamacppBackend::end_request(uint64_t id) { requests_.erase(id); }
+void LlamacppBackend::end_request(uint64_t id) {
+  requests_.erase(id);
+  if (alone_ == id) alone_ = 0;
+  if (!suspects_.empty()) os::asio::post(io_, [this, alive = alive_] { if (*alive) send_what_may_go(); });
+}
 
 // An engine that does not come back from a step or a preparation is ended: nobody's cancel would be heard.
 void LlamacppBackend::watch() {
-  watch_timer_.expires_after(kWatchInterval);
+  watch_timer_.expires_after(std::min<std::chrono::milliseconds>(kLongestWatchInterval, std::chrono::milliseconds(options_.step_timeout) / 8));
   watch_timer_.async_wait([this, alive = alive_](const os::ErrorCode& error) {
     if (error || !*alive || state_ != State::kRunning || !process_) return;
     const auto now = std::chrono::steady_clock::now();
     bool running = false;
     for (auto& [id, request] : requests_) {
-      running = running || request.started;
+      running = running || request.wanted;
+      if (request.alone && !request.sent && now - request.since > kLongestWaitToRunAlone) {
+        const auto sink = request.sink;
+        end_request(id);
+        sink->failed(Error{Code::kBackendUnavailable, "engines ended while this request was there, so it has to run alone, and the engine was never idle"});
+        return watch();
+      }
       if (!request.sent || request.prepared || now - request.prepare_since < kLongestPreparation) continue;
       log::error("engine", "a request could not be prepared in {} s: the engine is ended", kLongestPreparation.count());
       const auto sink = request.sink;
@@ -336,8 +373,9 @@ void LlamacppBackend::watch() {
                                                            std::to_string(kLongestPreparation.count()) + " s (its grammar or length)"});
     }
     if (!running) last_step_ = now;
-    if (now - last_step_ > kLongestStep) {
-      log::error("engine", "no step has ended for {} s: the engine is ended", kLongestStep.count());
+    if (now - last_step_ > step_limit_) {
+      log::error("engine", "no step has ended for {} ms: the engine is ended", step_limit_.count());
+      killed_by_watchdog_ = true;
       return process_->child.kill();
     }
     watch();
@@ -350,11 +388,54 @@ std::unique_ptr<Generation> LlamacppBackend::prepare(std::shared_ptr<const Gener
     sink->failed(*error);
     return std::make_unique<Handle>(*this, id);
   }
-  Request& entry = requests_[id];
+  Request entry;
   entry.request = std::move(request);
+  entry.since = std::chrono::steady_clock::now();
+  if (!suspects_.empty()) {
+    const auto verdict = suspects_.verdict(suspects_.hash_of(content_of(entry)), entry.since);
+    if (verdict == Suspects::Verdict::kRefused) {
+      sink->failed(refused_for_death());
+      return std::make_unique<Handle>(*this, id);
+    }
+    entry.alone = verdict == Suspects::Verdict::kAlone;
+  }
   entry.sink = std::move(sink);
-  if (state_ == State::kRunning) send_prepare(id, entry);  // else when the next engine is loaded
+  requests_[id] = std::move(entry);
+  send_what_may_go();
   return std::make_unique<Handle>(*this, id);
+}
+
+// Everything that the engine computes from, nothing of who asks.
+std::string LlamacppBackend::content_of(const Request& request) {
+  engine_wire::Prepare message{.id = 0, .scope = 0, .request = *request.request};
+  message.request.flow = {};
+  message.request.priority = Priority::kInteractive;
+  return engine_wire::encode(engine_wire::ToEngine(std::move(message)));
+}
+
+void LlamacppBackend::send_start(uint64_t id, Request& request) {
+  request.held = alone_ != 0 && alone_ != id;
+  if (!request.held) send_or_kill(engine_wire::Start{id, request.promoted});
+}
+
+// Hands the engine what it may have: everything, unless a suspect runs alone or could.
+void LlamacppBackend::send_what_may_go() {
+  if (state_ != State::kRunning) return;
+  std::vector<uint64_t> unsent;
+  for (auto& [id, request] : requests_) {
+    if (alone_ != 0 && alone_ != id) continue;
+    if (!request.sent) unsent.push_back(id);
+    if (request.sent && request.held && request.wanted) send_start(id, request);
+  }
+  for (const uint64_t id : unsent) {
+    const auto at = requests_.find(id);
+    if (at == requests_.end() || at->second.sent || (alone_ != 0 && alone_ != id)) continue;
+    if (at->second.alone) {
+      if (std::ranges::any_of(requests_, [](const auto& each) { return is_present(each.second); })) continue;
+      alone_ = id;
+    }
+    send_prepare(id, at->second);
+  }
 }
 
 // A text that cannot fit whatever its tokens are is refused here: tokenising 64 MiB to learn it would take gigabytes.
@@ -370,14 +451,14 @@ std::optional<Error> LlamacppBackend::too_long(const GenerateRequest& request) c
 void LlamacppBackend::send_prepare(uint64_t id, Request& request) {
   request.sent = true;
   request.prepare_since = std::chrono::steady_clock::now();
-  engine_wire::Prepare message{.id = id, .request = {}};
-  message.request = *request.request;
+  const uint64_t scope = options_.share_between_users ? 0 : request.request->flow[kFlowUser];
+  const engine_wire::Prepare message{.id = id, .scope = scope, .request = *request.request};
   if (!send(message)) {
     const auto sink = request.sink;
     end_request(id);
     return sink->failed(Error{Code::kBackendUnavailable, "the request could not be handed to the engine (out of descriptors or memory)"});
   }
-  if (request.wanted) send_or_kill(engine_wire::Start{id});
+  if (request.wanted) send_start(id, request);
 }
 
 void LlamacppBackend::on_engine_ended() {
@@ -388,7 +469,8 @@ void LlamacppBackend::on_engine_ended() {
   state_ = State::kWaitingToRestart;  // what comes in meanwhile waits for the next engine
   watch_timer_.cancel();
   const pid_t pid = process->child.pid();
-  std::string how = process->child.reap();
+  const auto end = process->child.reap();
+  std::string how = killed_by_watchdog_ ? "stuck, killed" : end.text;
   if (!process->failure.empty()) how = process->failure;
   if (!process->proven && !process->variant.empty() && process->variant != good_variant_) {
     // The machine traps what the CPU announces (AMX under some hypervisors): this variant is not trusted, the next one is tried.
@@ -396,6 +478,7 @@ void LlamacppBackend::on_engine_ended() {
     bad_variants_.insert(process->variant);
     if (auto started = start_engine(); started) return;
   }
+  judge_death(end);
   drop_running_requests();
   if (!loaded_once_) {
     state_ = State::kFailed;
@@ -410,6 +493,31 @@ void LlamacppBackend::on_engine_ended() {
   restart_or_fail(how);
 }
 
+// A request may be to blame for these; SIGKILL comes from outside (a person, the system when memory is short).
+void LlamacppBackend::judge_death(const os::ChildProcess::End& end) {
+  const uint64_t alone = std::exchange(alone_, 0);
+  const bool by_request = os::is_crash(end.signal) || std::exchange(killed_by_watchdog_, false);
+  if (!by_request) return;
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<Suspects::Hash> present;
+  for (const auto& [id, request] : requests_) {
+    if (is_present(request)) present.push_back(suspects_.hash_of(content_of(request)));
+  }
+  suspects_.died(present, alone != 0 && present.size() == 1, now);
+  std::vector<uint64_t> refused;
+  for (auto& [id, request] : requests_) {
+    if (request.started || request.cancelled) continue;  // ends anyway
+    const auto verdict = suspects_.verdict(suspects_.hash_of(content_of(request)), now);
+    request.alone = verdict == Suspects::Verdict::kAlone;
+    if (verdict == Suspects::Verdict::kRefused) refused.push_back(id);
+  }
+  for (const uint64_t id : refused) {
+    const auto sink = requests_[id].sink;
+    end_request(id);
+    sink->failed(refused_for_death());
+  }
+}
+
 // Streams that have begun end here; requests that wait stay and go to the next engine.
 void LlamacppBackend::drop_running_requests() {
   std::vector<uint64_t> ended;
@@ -417,7 +525,7 @@ void LlamacppBackend::drop_running_requests() {
     if (request.started || request.cancelled) {
       ended.push_back(id);
     } else {
-      request.sent = false;
+      request.sent = request.held = false;
     }
   }
   for (const uint64_t id : ended) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/llamacpp/suspects.h"
 #include "engine_wire/messages.h"
 #include "observe/event_bus.h"
 #include "os/asio.h"
@@ -36,6 +37,9 @@ class LlamacppBackend final : public Backend {
     uint32_t kv_cells = 0;                      // 0: the engine's default
     uint32_t sequences = 8;
     uint32_t threads = 1;
+    uint64_t host_cache_bytes = 0;              // for finished sequences outside the KV cells
+    bool share_between_users = false;           // prefixes; else only requests of one user share
+    std::chrono::seconds step_timeout{10};      // a step that takes longer, and 20 times its prediction: the engine is stuck
     OpenModel open_model;
   };
 
@@ -48,6 +52,7 @@ class LlamacppBackend final : public Backend {
   Capabilities capabilities() const override;
   bool mends_itself() const override { return true; }
   size_t active_limit() const override { return options_.sequences; }
+  bool can_pause() const override { return true; }
   void load(std::function<void(Status)> on_loaded) override;
   std::unique_ptr<Generation> prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) override;
 
@@ -61,9 +66,14 @@ class LlamacppBackend final : public Backend {
     std::shared_ptr<TokenSink> sink;
     bool sent = false;      // prepare was sent to this engine process
     bool prepared = false;  // the sink was told
-    bool wanted = false;    // start() was called
-    bool started = false;   // the engine gave it a sequence
+    bool wanted = false;    // start() was called, and pause() not since
+    bool promoted = false;
+    bool held = false;      // its start is not sent while another runs alone
+    bool started = false;   // the engine gave it a sequence, and it was not paused before its first text
+    bool has_text = false;
     bool cancelled = false;
+    bool alone = false;     // a suspect: runs when nothing else does
+    std::chrono::steady_clock::time_point since{};  // it is here
     std::chrono::steady_clock::time_point prepare_since{};  // when prepare was sent
   };
   // What belongs to one engine process; replaced as a whole.
@@ -98,7 +108,13 @@ class LlamacppBackend final : public Backend {
   void send_prepare(uint64_t id, Request& request);
   void end_request(uint64_t id);
   void watch();
+  void judge_death(const os::ChildProcess::End& end);
   void drop_running_requests();
+  static std::string content_of(const Request& request);
+  /// Prepared, or started, in the engine right now.
+  static bool is_present(const Request& request) { return request.sent && (request.wanted || !request.prepared); }
+  void send_start(uint64_t id, Request& request);
+  void send_what_may_go();
 
   void on(const engine_wire::Variant& message);
   void on(const engine_wire::Proven& message);
@@ -109,6 +125,8 @@ class LlamacppBackend final : public Backend {
   void on(const engine_wire::Step& message);
   void on(const engine_wire::Removed& message);
   void on(const engine_wire::Failed& message);
+  void on(const engine_wire::LongStep& message);
+  void on(const engine_wire::Warning& message);
 
   os::asio::io_context& io_;
   EventBus& bus_;
@@ -125,7 +143,11 @@ class LlamacppBackend final : public Backend {
   uint64_t next_id_ = 1;
   os::asio::steady_timer restart_timer_, watch_timer_;
   std::chrono::steady_clock::time_point last_step_{};  // of the engine, or when it got work
+  std::chrono::milliseconds step_limit_{};  // of the step that the engine is in
+  bool killed_by_watchdog_ = false;         // this process
   int deaths_without_token_ = 0;
+  Suspects suspects_;
+  uint64_t alone_ = 0;                    // the request that runs alone now; 0: none
   os::Packet packet_;                     // reused for every message
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

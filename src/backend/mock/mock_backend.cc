@@ -21,7 +21,7 @@ class MockGeneration final : public Generation, public std::enable_shared_from_t
     }
   }
 
-  void start() override {
+  void start(bool) override {
     if (options_.delay.count() == 0) {
       while (step()) {
       }
@@ -79,7 +79,7 @@ class MockGeneration final : public Generation, public std::enable_shared_from_t
 class MockHandle final : public Generation {
  public:
   explicit MockHandle(std::shared_ptr<MockGeneration> generation) : generation_(std::move(generation)) {}
-  void start() override { generation_->start(); }
+  void start(bool promoted) override { generation_->start(promoted); }
   void cancel() override { generation_->cancel(); }
 
  private:

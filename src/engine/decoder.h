@@ -1,0 +1,60 @@
+// What the step loop computes with: a context of cells that sequences own or share, and the few facts of the model that a step needs.
+// LlamaDecoder is the real one; tests have one whose next token is a hash of its cells. Step thread, except abort().
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/sequence_table.h"
+
+namespace inferd::engine {
+
+class Decoder {
+ public:
+  struct Input {
+    Token token = 0;
+    uint32_t position = 0;
+    SequenceId sequence = -1;
+    bool wants_logits = false;
+  };
+  enum class Outcome {
+    kComputed,
+    kAborted,  // by abort(): nothing of the batch is left, as far as cut() could tell
+    kNoCells,
+    kFailed,
+  };
+
+  virtual ~Decoder() = default;
+
+  virtual size_t batch_capacity() const = 0;  // tokens of one batch
+  virtual Outcome compute(std::span<const Input> batch) = 0;
+  /// Of the input at this place of the last batch, which wanted them: [n_vocab], valid until the next compute().
+  virtual const float* logits(size_t place) = 0;
+  /// Ends a running compute() soon, until it is allowed again. Any thread.
+  virtual void abort(bool now) = 0;
+
+  /// `to`, which is empty, gets the first `length` cells of `from` too.
+  virtual void share(SequenceId from, SequenceId to, size_t length) = 0;
+  /// Keeps the first `length` cells only. False: this memory cannot; what is left is undefined until clear().
+  virtual bool cut(SequenceId id, size_t length) = 0;
+  virtual void clear(SequenceId id) = 0;
+  /// The first position of which the cell is there; -1: none is.
+  virtual int64_t first_position(SequenceId id) = 0;
+
+  /// The whole sequence as bytes, and back into an empty one. Empty, false: it could not be done.
+  virtual std::vector<uint8_t> save(SequenceId id) = 0;
+  virtual bool restore(SequenceId id, std::span<const uint8_t> state) = 0;
+
+  /// The state stands for all tokens and cannot be cut (recurrent and hybrid models).
+  virtual bool is_recurrent() const = 0;
+  /// Width of the sliding window in tokens; 0 without one.
+  virtual size_t window() const = 0;
+
+  virtual bool is_end(Token token) const = 0;
+  /// Appends the token's bytes: not always whole characters.
+  virtual void append_piece(Token token, std::string& out) const = 0;
+};
+
+}  // namespace inferd::engine
