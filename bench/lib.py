@@ -1,5 +1,5 @@
-"""What wire_bench.py and model_bench.py share: the machine's facts, processes under test, a client that costs little
-while it measures, statistics, and the table of results. Standard library only."""
+"""What the benchmarks share: the machine's facts, processes under test, a client that costs little while it measures,
+statistics, and the table of results. Standard library only."""
 
 import datetime
 import glob
@@ -156,6 +156,17 @@ class Server:
                 fields[name] = int(value.split()[0]) / 1024
         return fields
 
+    def family_memory(self):
+        """Resident and proportional memory in MiB, summed over this process and its descendants. What two of them map
+        counts twice in `rss` and once in `pss`."""
+        total = {"rss": 0.0, "pss": 0.0}
+        for pid in self.family():
+            for line in open(f"/proc/{pid}/smaps_rollup"):
+                name, _, value = line.partition(":")
+                if name in ("Rss", "Pss"):
+                    total[name.lower()] += int(value.split()[0]) / 1024
+        return total
+
     def place(self, cpus):
         """Moves all threads of this process to `cpus`; threads that it starts later follow the one that starts them."""
         for task in os.listdir(f"/proc/{self.pid}/task"):
@@ -168,8 +179,11 @@ class Server:
 class Daemon(Server):
     """inferd-daemon in a folder of its own: sockets, lock, activity log."""
 
-    def __init__(self, program, folder, arguments, stderr=subprocess.DEVNULL):
+    name = "inferd"
+
+    def __init__(self, program, folder, arguments, stderr=subprocess.DEVNULL, folder_mode=0o700):
         folder.mkdir(mode=0o700, parents=True)
+        folder.chmod(folder_mode)
         self.socket, self.admin, self.logs = folder / "v1.sock", folder / "admin.sock", folder / "logs"
         self.log = self.logs / "inferd.ndjson"
         home = folder / "home"
@@ -202,9 +216,45 @@ class Daemon(Server):
                 if b'"status":"ready"' in held:
                     return at - self.exec_at
 
+    def engine_pid(self):
+        """The process of inferd-engine that lives now, or None: the engine may just have died."""
+        for pid in self.family()[1:]:
+            try:
+                # Field 2 is the name in brackets, cut at 15 bytes; field 3 the state: a zombie has ended.
+                name, _, rest = open(f"/proc/{pid}/stat").read().partition(" (")[2].rpartition(") ")
+            except OSError:
+                continue
+            if name.startswith("inferd-engine") and rest[0] not in "ZX":
+                return pid
+        return None
+
+    def records(self, message):
+        """The activity log's records of this kind since the log was last rotated (at 16 MiB)."""
+        with open(self.log, "rb") as log:
+            lines = [line for line in log if line.endswith(b"\n") and message.encode() in line]
+        return [record for record in map(json.loads, lines) if record.get("msg") == message]
+
+    def stream(self, messages, max_tokens, **fields):
+        """A request with these fields besides."""
+        return v1_stream(self.socket, messages, max_tokens, **fields)
+
+    def answer(self, stream):
+        return v1_answer(stream)
+
+    def token_times(self, stream):
+        """Of an answer that need not have ended."""
+        return [at for at, line in stream.lines() if line.startswith(b'{"type":"token"')]
+
+
+def wall_clock(record):
+    """Seconds since the epoch of a record in the activity log."""
+    return datetime.datetime.fromisoformat(record["t"]).timestamp()
+
 
 class LlamaServer(Server):
     """llama-server on a free port of the loopback."""
+
+    name = "llama-server"
 
     def __init__(self, program, folder, model, arguments):
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +292,18 @@ class LlamaServer(Server):
         answer = connection.getresponse().read()
         connection.close()
         return json.loads(answer)
+
+    def stream(self, messages, max_tokens, cache_prompt=True):
+        return chat_stream(self.port, messages, max_tokens, cache_prompt)
+
+    def answer(self, stream):
+        return chat_answer(stream)
+
+    def token_times(self, stream):
+        """Of an answer that need not have ended."""
+        return [
+            at for at, event in chat_events(stream) if any(c["delta"].get("content") for c in event.get("choices", []))
+        ]
 
 
 def free_port():
@@ -296,6 +358,8 @@ class Stream:
             part = self.socket.recv(65536)
         except BlockingIOError:
             fail(f"nothing arrived for {STALL_SECONDS} s")
+        except ConnectionError:
+            part = b""
         self.times.append(time.monotonic())
         self.parts.append(part)
         tail = b"".join(self.parts[-3:])
@@ -333,6 +397,56 @@ class Answer:
         return (self.completion_tokens - 1) / (self.token_times[-1] - self.token_times[0])
 
 
+class Loop:
+    """Many streams in one thread: receives what arrives, until a time or until something is so."""
+
+    def __init__(self):
+        self.selector = selectors.EpollSelector()
+        self.open = {}  # stream -> what to call with it when its answer has ended
+
+    def start(self, stream, on_end=None, send=True):
+        self.open[stream] = on_end or Stream.close
+        self.selector.register(stream.socket, selectors.EVENT_READ, stream)
+        if send:
+            stream.send()
+
+    def forget(self, stream):
+        """Receives no more from it; the caller closes it. Nothing happens if its answer has ended."""
+        if self.open.pop(stream, None):
+            self.selector.unregister(stream.socket)
+
+    def run(self, until=None, done=lambda: False, stall=STALL_SECONDS):
+        """Returns at the time `until`, when `done` holds, or without `until` when no stream is open."""
+        while (self.open or until is not None) and not done():
+            left = stall if until is None else until - time.monotonic()
+            if left <= 0:
+                return
+            ready = self.selector.select(left)
+            if not ready and until is None:
+                fail(f"nothing arrived for {stall} s")
+            for key, _ in ready:
+                stream = key.data
+                if stream not in self.open:  # forgotten by what another one's end called
+                    continue
+                stream.take()
+                if stream.finished:
+                    on_end = self.open[stream]
+                    self.forget(stream)
+                    on_end(stream)
+
+    def close(self):
+        for stream in list(self.open):
+            self.forget(stream)
+            stream.close()
+        self.selector.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
 def run_streams(streams):
     """Sends all requests and receives all answers, in one thread."""
     if len(streams) == 1:  # a blocking receive is the cheapest wait
@@ -342,26 +456,54 @@ def run_streams(streams):
             stream.take()
         stream.close()
         return
-    with selectors.EpollSelector() as selector:
+    with Loop() as loop:
         for stream in streams:
-            selector.register(stream.socket, selectors.EVENT_READ, stream)
+            loop.start(stream, send=False)
         for stream in streams:
             stream.send()
-        left = len(streams)
-        while left:
-            ready = selector.select(STALL_SECONDS)
-            if not ready:
-                fail(f"nothing arrived for {STALL_SECONDS} s")
-            for key, _ in ready:
-                key.data.take()
-                if key.data.finished:
-                    selector.unregister(key.fileobj)
-                    key.data.close()
-                    left -= 1
+        loop.run()
 
 
-def v1_stream(endpoint, messages, max_tokens, request_id="b"):
-    request = {"id": request_id, "messages": messages, "temperature": 0, "max_tokens": max_tokens}
+def run_clients(clients):
+    """Each client is an iterator of streams: it sends the next one when the answer to the last has come. All first ones
+    are connected before any is sent. All streams."""
+    sent = []
+    with Loop() as loop:
+
+        def begin(client, stream):
+            sent.append(stream)
+            loop.start(stream, lambda ended: go_on(client, ended))
+
+        def go_on(client, ended):
+            ended.close()
+            following = next(client, None)
+            if following is not None:
+                begin(client, following)
+
+        clients = [iter(client) for client in clients]
+        for client, stream in [(client, next(client)) for client in clients]:
+            begin(client, stream)
+        loop.run()
+    return sent
+
+
+def close_now(stream, silent=False):
+    """Closes; the wall clock time just before. None if a frame had already come and `silent` was asked for."""
+    if silent:
+        stream.socket.setblocking(False)
+        try:
+            stream.socket.recv(1)
+            stream.close()
+            return None
+        except BlockingIOError:
+            pass
+    at = time.time()
+    stream.close()
+    return at
+
+
+def v1_stream(endpoint, messages, max_tokens, request_id="b", **more):
+    request = {"id": request_id, "messages": messages, "temperature": 0, "max_tokens": max_tokens, **more}
     return Stream(endpoint, json.dumps(request).encode() + b"\n", (b'"stop_reason":', b'"type":"error"'))
 
 
@@ -409,14 +551,18 @@ def chat_stream(endpoint, messages, max_tokens, cache_prompt):
     return Stream(endpoint, head + body, (b"data: [DONE]",))
 
 
+def chat_events(stream):
+    """(arrival, event) of each event so far."""
+    for at, line in stream.lines():
+        if line.startswith(b"data: {"):
+            yield at, json.loads(line[len(b"data: ") :])
+        elif line.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")):
+            fail(f"llama-server answered {b''.join(stream.parts).decode(errors='replace')}")
+
+
 def chat_answer(stream):
     times, usage, text, stop, done_at = [], None, "", "", None
-    for at, line in stream.lines():
-        if not line.startswith(b"data: {"):
-            if line.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")):
-                fail(f"llama-server answered {b''.join(stream.parts).decode(errors='replace')}")
-            continue
-        event = json.loads(line[len(b"data: ") :])
+    for at, event in chat_events(stream):
         for choice in event.get("choices", []):
             if choice["delta"].get("content"):
                 text += choice["delta"]["content"]
@@ -470,9 +616,11 @@ class Table:
             print(f"{row['what']:<{width}}  {figure}  {row['detail']}")
 
     def write(self, suffix, facts, details):
+        """The file's path."""
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{facts['date'][:10]}-{suffix}.json"
         with open(path, "w") as out:
             json.dump({**facts, "rows": self.rows, "details": details}, out, indent=1)
             out.write("\n")
         print(f"written to {path.relative_to(ROOT)}")
+        return path

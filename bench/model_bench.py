@@ -6,136 +6,26 @@
 Variables: INFERD_MODEL (a model file; default: the default model in the model store).
 """
 
-import argparse
-import datetime
-import hashlib
 import json
 import os
-import pathlib
-import random
 import subprocess
 import threading
 import time
 
+import harness
 import lib
 
-DEFAULT_MODEL = "models/blobs/sha256/b1/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53/data"
 N_CTX = 8192
 SEQUENCES = 8  # the daemon's default --active-permits
 POOL = min(SEQUENCES * N_CTX, 16384)  # its default --kv-cells; llama-server gets as many
 ANSWER_TOKENS = 64
-LONG_PROMPT = 4000  # tokens: several seconds of prefill, so that a close always falls into it
 
 DECODE_RATIO, FIRST_TOKEN_RATIO, MANY_RATIO, START_RATIO, CANCEL_MS = 0.98, 1.15, 1.0, 1.0, 50
 
-# Each is one token of the default model, capitalised at the start of a text as well as after a space.
-WORDS = """
-action activity age air apple area arm art back body book building business car case center change child city class
-cloud college community control corn cost country data day death development difference director doctor drug earth
-east education effect end engine event eye face fact family farm father field figure fire flag foot force forest form
-game gold government ground group hand head health heart history home honey house image information interest iron
-issue job kid kind land law letter level life light line love man map market member mind money month mother music name
-need news night north number ocean office official oil others paper parent part patient people person phone picture
-place plan plane player point policy position power practice president price problem product program project question
-rain rate reason record report research result right river road role room salt school season service show side silver
-site snow son south space spring star state stone story student study sugar summer system table tax teacher team test
-thread time train use value view wall war water way week west wind window winter word work world year
-""".split()
 
-
-class Prompts:
-    """Prompts that share no prefix beyond what the chat template puts first: the first word of the system message
-    differs from prompt to prompt, so neither side can answer from work that it did for an earlier one."""
-
-    def __init__(self):
-        self.random = random.Random(20)
-        self.openings = []
-
-    def system(self):
-        if not self.openings:
-            self.openings = self.random.sample(WORDS, len(WORDS))
-        return {"role": "system", "content": f"{self.openings.pop().capitalize()} {self.random.choice(WORDS)}"}
-
-    def short(self):
-        """20 tokens of the default model with its template."""
-        return [self.system(), {"role": "user", "content": f"Describe the {self.random.choice(WORDS)}."}]
-
-    def story(self):
-        """27 tokens; the answer goes on for longer than 64."""
-        one, other = self.random.sample(WORDS, 2)
-        return [self.system(), {"role": "user", "content": f"Write a long story about the {one} and the {other}."}]
-
-    def long(self):
-        """About LONG_PROMPT tokens."""
-        words = " ".join(self.random.choices(WORDS, k=LONG_PROMPT - 16))
-        return [self.system(), {"role": "user", "content": words}]
-
-
-class Bench:
-    def __init__(self, arguments, folder, table):
-        self.arguments, self.folder, self.table = arguments, folder, table
-        self.prompts = Prompts()
-        self.threads = len(os.sched_getaffinity(0))
-        self.started = 0
-        self.details = {"threads": self.threads, "commands": {}}
-
+class Bench(harness.Harness):
     def daemon(self, *more):
-        self.started += 1
-        arguments = self.arguments
-        daemon = lib.Daemon(
-            arguments.daemon,
-            self.folder / f"d{self.started}",
-            [
-                "--backend",
-                "llamacpp",
-                "--model-path",
-                arguments.model,
-                "--model-sha256",
-                arguments.sha256,
-                "--n-ctx",
-                str(N_CTX),
-                *more,
-            ],
-        )
-        self.show("inferd-daemon " + " ".join(more), daemon.command)
-        return daemon
-
-    def server(self, sequences, cells):
-        server = lib.LlamaServer(
-            self.arguments.peers / "llama-server",
-            self.folder / "peer",
-            self.arguments.model,
-            ["-t", str(self.threads), "-np", str(sequences), "-c", str(cells)],
-        )
-        self.show(f"llama-server -np {sequences}", server.command)
-        return server
-
-    def show(self, name, command):
-        if name not in self.details["commands"]:
-            self.details["commands"][name] = " ".join(command)
-            lib.note(" ".join(command))
-
-    def ask(self, daemon, messages, max_tokens):
-        stream = lib.v1_stream(daemon.socket, messages, max_tokens)
-        lib.run_streams([stream])
-        return lib.v1_answer(stream)
-
-    def ask_server(self, server, messages, max_tokens, cache_prompt=True):
-        stream = lib.chat_stream(server.port, messages, max_tokens, cache_prompt)
-        lib.run_streams([stream])
-        return lib.chat_answer(stream)
-
-    def same_variant(self, daemon, server):
-        if "cpu_variant" in self.details:
-            return
-        ours, theirs = daemon.cpu_variant(), server.cpu_variant()
-        self.details["cpu_variant"] = {"inferd-engine": ours, "llama-server": theirs}
-        self.table.add(
-            "same CPU variant as llama-server",
-            float(ours == theirs),
-            at_least=1,
-            detail=f"{ours}, llama-server {theirs}",
-        )
+        return super().daemon("--n-ctx", str(N_CTX), *more)
 
     # ------------------------------------------------------------ one client: decode rate
 
@@ -145,11 +35,11 @@ class Bench:
             daemon.wait_ready()
             server.wait_ready()
             self.ask(daemon, self.prompts.story(), 8)
-            self.ask_server(server, self.prompts.story(), 8)
+            self.ask(server, self.prompts.story(), 8)
             self.same_variant(daemon, server)
             for _ in range(self.arguments.rounds):
                 ours = [self.full_rate(self.ask(daemon, self.prompts.story(), ANSWER_TOKENS)) for _ in range(3)]
-                peer = [self.full_rate(self.ask_server(server, self.prompts.story(), ANSWER_TOKENS)) for _ in range(3)]
+                peer = [self.full_rate(self.ask(server, self.prompts.story(), ANSWER_TOKENS)) for _ in range(3)]
                 rounds.append(
                     {"inferd": sum(ours) / 3, "llama_bench": self.llama_bench(), "llama_server": sum(peer) / 3}
                 )
@@ -203,14 +93,14 @@ class Bench:
             daemon.wait_ready()
             server.wait_ready()
             self.ask(daemon, self.prompts.short(), 8)
-            self.ask_server(server, self.prompts.short(), 8)
+            self.ask(server, self.prompts.short(), 8)
             self.same_variant(daemon, server)
             for _ in range(5 * self.arguments.rounds):
                 messages = self.prompts.short()
                 ours = self.ask(daemon, messages, 8)
-                peer = self.ask_server(server, messages, 8)
+                peer = self.ask(server, messages, 8)
                 # Another prompt of the same length: the peer has just seen this one.
-                cold = self.ask_server(server, self.prompts.short(), 8, cache_prompt=False)
+                cold = self.ask(server, self.prompts.short(), 8, cache_prompt=False)
                 samples.append(
                     {
                         "inferd": ours.first_token_ms(),
@@ -245,7 +135,7 @@ class Bench:
             daemon.wait_ready()
             server.wait_ready()
             self.ask(daemon, self.prompts.story(), 8)
-            self.ask_server(server, self.prompts.story(), 8)
+            self.ask(server, self.prompts.story(), 8)
             self.same_variant(daemon, server)
             for _ in range(self.arguments.rounds):
                 asked = [self.prompts.story() for _ in range(SEQUENCES)]
@@ -372,7 +262,7 @@ class Bench:
         stream = lib.v1_stream(daemon.socket, self.prompts.long(), 16, request_id)
         stream.send()
         time.sleep(0.2)
-        return close_now(stream, silent=True)
+        return lib.close_now(stream, silent=True)
 
     def close_in_decode(self, daemon, request_id):
         stream = lib.v1_stream(daemon.socket, self.prompts.story(), 1000, request_id)
@@ -380,13 +270,13 @@ class Bench:
         for _ in range(5):
             stream.take()
         time.sleep(self.prompts.random.uniform(0, 0.02))  # anywhere within a step
-        return close_now(stream)
+        return lib.close_now(stream)
 
     def close_in_queue(self, daemon, request_id):
         stream = lib.v1_stream(daemon.socket, self.prompts.story(), 16, request_id)
         stream.send()
         time.sleep(self.prompts.random.uniform(0.001, 0.06))  # before, while and after it is prepared
-        return close_now(stream, silent=True)
+        return lib.close_now(stream, silent=True)
 
     # ------------------------------------------------------------ cancel, seen from outside
 
@@ -440,21 +330,6 @@ class Bench:
         return stream
 
 
-def close_now(stream, silent=False):
-    """Closes; the wall clock time just before. None if a frame had already come and `silent` was asked for."""
-    if silent:
-        stream.socket.setblocking(False)
-        try:
-            stream.socket.recv(1)
-            stream.close()
-            return None
-        except BlockingIOError:
-            pass
-    at = time.time()
-    stream.close()
-    return at
-
-
 class CancelLog:
     """Follows the activity log for the records of cancelled requests."""
 
@@ -480,7 +355,7 @@ class CancelLog:
                 record = json.loads(line)
                 if record.get("req_id") == request_id:
                     if record.get("msg") == "request_cancelled":
-                        return {**record, "at": datetime.datetime.fromisoformat(record["t"]).timestamp()}
+                        return {**record, "at": lib.wall_clock(record)}
                     if record.get("msg") == "request_done":
                         return None
         return None
@@ -517,54 +392,16 @@ class Occupant:
         self.thread.join()
 
 
-def find_model():
-    if os.environ.get("INFERD_MODEL"):
-        return pathlib.Path(os.environ["INFERD_MODEL"])
-    return pathlib.Path.home() / ".local/share" / DEFAULT_MODEL
-
-
-def find_peers():
-    run = subprocess.run([lib.ROOT / "scripts/llama-cpp.sh", "--peers"], stdout=subprocess.PIPE, text=True)
-    if run.returncode != 0:
-        lib.fail("scripts/llama-cpp.sh --peers failed")
-    return pathlib.Path(run.stdout.strip()).parent / "build/bin"
-
-
 def main():
     rows = ["decode", "first", "many", "start", "cancel", "outside"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--build", type=pathlib.Path, default=lib.ROOT / "build/release", help="build folder of the programs"
-    )
-    parser.add_argument("--daemon", type=pathlib.Path, help="another daemon than BUILD/bin/inferd-daemon")
-    parser.add_argument(
-        "--peers",
-        type=pathlib.Path,
-        help="folder of llama-server and llama-bench; default: built by scripts/llama-cpp.sh",
-    )
-    parser.add_argument("--rows", default=",".join(rows), help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=50, help="cancelled requests of each kind")
-    parser.add_argument("--no-results", action="store_true", help="print only, leave bench/results/ alone")
-    arguments = parser.parse_args()
-    chosen = arguments.rows.split(",")
-    if unknown := set(chosen) - set(rows):
-        lib.fail(f"unknown rows: {', '.join(sorted(unknown))}")
-    arguments.daemon = arguments.daemon or arguments.build / "bin/inferd-daemon"
-    arguments.peers = arguments.peers or find_peers()
-    arguments.model = find_model()
-    if not arguments.model.is_file():
-        lib.fail(f"{arguments.model}: no model file; set INFERD_MODEL or run `make run ONCE=1` first")
-    with open(arguments.model, "rb") as model:  # also brings it into the page cache
-        arguments.sha256 = hashlib.file_digest(model, "sha256").hexdigest()
-
+    arguments = harness.parser(__doc__, rows).parse_args()
+    harness.complete(arguments, rows)
     lib.warn_if_busy()
     facts, table = lib.machine(), lib.Table()
     with lib.Scratch() as folder:
         bench = Bench(arguments, folder, table)
-        bench.details["model_sha256"] = arguments.sha256
         for row in rows:
-            if row in chosen:
+            if row in arguments.chosen:
                 getattr(bench, row)()
     for name, command in bench.details["commands"].items():
         print(f"{name.strip()}: {command}")

@@ -6,6 +6,7 @@
 
 #include "engine/engine_process.h"
 #include "engine/plan_command.h"
+#include "os/sandbox_probe.h"
 
 int main(int argc, char** argv) {
   constexpr int kChannel = 3;
@@ -16,7 +17,8 @@ int main(int argc, char** argv) {
   app.add_option("--variant", options.variant, "Use this CPU variant");
   app.add_option("--skip-variant", options.skip_variants, "CPU variants that do not run here")->allow_extra_args(false);
   inferd::engine::PlanCommand plan;
-  bool only_plan = false;
+  bool only_plan = false, only_probe = false;
+  app.add_flag("--sandbox-probe", only_probe, "Try every way out of the sandbox, say what was refused, and end");
   app.add_flag("--plan", only_plan, "Print what memory a model will need, as JSON, and end");
   app.add_option("--model", plan.model, "With --plan: the GGUF file");
   app.add_option("--n-ctx", plan.sizes.n_ctx, "With --plan: tokens of one request");
@@ -26,6 +28,7 @@ int main(int argc, char** argv) {
   app.add_option("--sandbox", options.sandbox, "auto, required or off")->check(CLI::IsMember({"auto", "required", "off"}));
   app.add_option("--test-die-in-variant", options.die_in_variant)->group("");
   CLI11_PARSE(app, argc, argv);
+  if (only_probe) return inferd::os::run_sandbox_probe(inferd::os::sandbox_mode(options.sandbox));
   if (only_plan) {
     plan.variants = options.variants;
     plan.skip_variants = options.skip_variants;

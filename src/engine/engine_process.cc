@@ -28,6 +28,7 @@
 #include "engine_wire/messages.h"
 #include "os/memory.h"
 #include "os/packet_socket.h"
+#include "os/sandbox.h"
 
 namespace inferd::engine {
 namespace {
@@ -74,6 +75,9 @@ class EngineProcess {
     ggml_set_abort_callback(&abort_log);
     available_ = os::available_memory();
     if (auto proven = prove_variant(); !proven) return fail_start(proven.error().message);
+    const auto sandbox = os::enter_sandbox(os::sandbox_mode(options_.sandbox));
+    if (!sandbox) return fail_start(sandbox.error().message);
+    if (!sandbox->missing.empty()) send(wire::Warning{"the engine is not fully confined, the system lacks " + sandbox->missing});
     auto load = receive_load();
     if (!load) return 0;  // the daemon has closed the channel
     if (auto loaded = load_model(*load); !loaded) return fail_start(loaded.error().message);

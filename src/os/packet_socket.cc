@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
@@ -31,12 +30,12 @@ Result<UniqueFd> sealed_memfd(std::string_view bytes) {
 }
 
 Result<std::string> read_memfd(int fd) {
-  struct stat info{};
-  if (::fstat(fd, &info) != 0) return os_fail(errno, "fstat of a memfd");
+  const off_t size = ::lseek(fd, 0, SEEK_END);  // not fstat(): glibc makes it a call with a path, which the sandbox refuses
+  if (size < 0) return os_fail(errno, "size of a memfd");
   const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0 || (seals & wanted) != wanted) return fail(Code::kInternal, "a message came in an unsealed descriptor");
-  std::string bytes(static_cast<size_t>(info.st_size), '\0');
+  std::string bytes(static_cast<size_t>(size), '\0');
   for (size_t at = 0; at < bytes.size();) {
     const ssize_t n = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
     if (n < 0 && errno == EINTR) continue;
