@@ -21,7 +21,7 @@ auto find_id(List& list, uint64_t id) {
 
 StepLoop::StepLoop(Decoder& decoder, Options options, Sink sink)
     : decoder_(decoder), options_(options), sink_(std::move(sink)), table_(options.sequence_ids, options.kv_cells),
-      parked_(options.host_cache_bytes, decoder.is_recurrent()) {}
+      parked_(options.host_cache_bytes, decoder.is_recurrent() || decoder.window() > 0) {}
 
 // ---- from other threads
 
@@ -92,7 +92,7 @@ void StepLoop::run() {
 
 bool StepLoop::wait_for_work() {
   std::unique_lock lock(mutex_);
-  wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty() || !running_.empty(); });
+  wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty() || !running_.empty() || (!waiting_.empty() && admission_changed_); });
   return !stopping_;
 }
 
@@ -306,7 +306,7 @@ bool StepLoop::pause_batch_for(const Request& request) {
 // Gives the request its sequence, with the longest beginning that the cells or a parked state have.
 SequenceId StepLoop::place(const Request& request, size_t limit, const SequenceTable::Admission& plan) {
   const uint64_t scope = request.prepared.scope;
-  const auto parked = parked_.find(request.tokens, scope, decoder_.is_recurrent());
+  const auto parked = parked_.find(request.tokens, scope, decoder_.is_recurrent() || decoder_.window() > 0);
   if (parked.state == nullptr || parked.shared < plan.shared + kWorthRestoring) {
     carry_out(plan, limit, scope);
     return plan.sequence;
@@ -318,7 +318,7 @@ SequenceId StepLoop::place(const Request& request, size_t limit, const SequenceT
     return plan.sequence;
   }
   carry_out(*cold, limit, scope);  // may park others and so move states
-  const size_t restored = restore(cold->sequence, parked_.find(request.tokens, scope, decoder_.is_recurrent()));
+  const size_t restored = restore(cold->sequence, parked_.find(request.tokens, scope, decoder_.is_recurrent() || decoder_.window() > 0));
   for (size_t i = 0; i < restored; ++i) table_.append(cold->sequence, request.tokens[i]);
   return cold->sequence;
 }
@@ -338,7 +338,7 @@ size_t StepLoop::restore(SequenceId sequence, const ParkedStates::Match& parked)
 size_t StepLoop::usable_prefix(SequenceId donor, size_t shared) {
   if (decoder_.is_recurrent()) {
     const auto& from = table_[donor];
-    return from.state == SequenceTable::State::kFree || from.tokens.size() == shared ? shared : 0;  // free: restored just now
+    return from.tokens.empty() || from.tokens.size() == shared ? shared : 0;  // empty: restored just now
   }
   if (const size_t window = decoder_.window(); window > 0) {
     const auto first_needed = static_cast<int64_t>(shared > window ? shared - window : 0);
@@ -482,9 +482,9 @@ bool StepLoop::compute(engine_wire::Step& step) {
   {
     const std::lock_guard lock(mutex_);
     if (!cancelled_.empty() || !inbox_.empty() || stopping_) return false;
-    abortable_ = !protected_step_;
+    abortable_ = !protected_step_ && !decoder_.is_recurrent();  // an abort leaves half-moved states behind there
     aborted_by_cancel_ = false;
-    yields_ = true;
+    yields_ = !decoder_.is_recurrent();
     for (const auto& request : running_) {
       if (request->in_batch == 0) continue;
       computing_.insert(request->prepared.id);

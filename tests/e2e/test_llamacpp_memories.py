@@ -153,9 +153,8 @@ class Chats:
             before = self.random.choice(self.asked[-12:] or [None])
             if before is None:
                 return self.begins()
-            again = lambda same: same.messages
-            step = self.random.choices([self.goes_on, self.differs, self.goes_back, again, lambda _: self.begins()], [5, 2, 1, 2, 3])[0]
-            return step(before)
+            steps = [self.goes_on, self.differs, self.goes_back, lambda same: same.messages, lambda _: self.begins()]
+            return self.random.choices(steps, [5, 2, 1, 2, 3])[0](before)
 
         return [self.one(draw) for _ in range(length)]
 
@@ -332,11 +331,11 @@ def test_callers_that_leave_at_any_moment_do_not_change_what_others_get(serve, m
     chats = Chats(model, 12)
     trace = [chats.prompt("", length) for length in (30, 60, 100, 150, 200, 250)]
     random = Random(13)
-    for _ in range(40):
-        beside = [(daemon.connect().send(asked.frame()), asked) for asked in random.sample(trace, 3)]
-        leavers = [daemon.connect().send(random.choice(trace).frame(max_tokens=100)) for _ in range(3)]
+    for _ in range(60):
+        beside = [(daemon.connect().send(asked.frame()), asked) for asked in random.sample(trace, 4)]
+        leavers = [daemon.connect().send(random.choice(trace).frame(max_tokens=100)) for _ in range(7)]
         for leaver in leavers:
-            time.sleep(random.random() * 0.004)
+            time.sleep(random.random() * 0.001)
             leaver.close()
         for conn, asked in beside:
             asked.check(conn.answer())

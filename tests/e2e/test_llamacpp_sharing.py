@@ -354,11 +354,21 @@ def test_places_are_balanced_between_processes(start_llama, caller):
 # ---- cells
 
 
+def test_who_waits_for_cells_runs_as_soon_as_the_last_one_has_ended(start_llama):
+    """README 10: two that reserve the whole pool; nothing else happens when the first is done, no hang-up and no new request."""
+    daemon = start_llama("--kv-cells", "256", "--n-ctx", "256")
+    pid = engine_pid(daemon)
+    conns = {n: daemon.connect().send(recital(lines_of(n, 3), id=str(n))) for n in (1, 2)}
+    for n, conn in conns.items():
+        assert text_of(conn.answer()) == lines_of(n, 3)
+    assert engine_pid(daemon) == pid, "the engine stood still and had to be ended"
+
+
 def test_requests_that_together_need_far_more_cells_than_there_are_all_end_with_their_answers(start_llama, caller):
     """README 10, promise 1: two processes, both classes, shared and own beginnings, reservations of a whole context each."""
     dice = random.Random(4)
     daemon = start_llama("--kv-cells", "480", "--n-ctx", "400", "--queue-depth", "60")
-    callers = [caller(daemon) for _ in range(2)]
+    callers, pid = [caller(daemon) for _ in range(2)], engine_pid(daemon)
     conns = []
     for n in range(1, 13):
         before = [system("A shared beginning. " + words(40))] if n % 2 else []
@@ -367,6 +377,7 @@ def test_requests_that_together_need_far_more_cells_than_there_are_all_end_with_
     for n, conn in enumerate(conns, 1):
         frames = conn.answer()
         assert (text_of(frames), frames[-1]["id"]) == (lines_of(n, 3), str(n))
+    assert engine_pid(daemon) == pid
 
 
 def test_streams_keep_their_cells_until_the_end_whatever_waits(start_llama):

@@ -1,4 +1,4 @@
-"""Tiny models with random weights of a fixed seed, one for each kind of memory that llama.cpp has, as GGUF files (250 KB each);
+"""Tiny models with random weights of a fixed seed, one for each kind of memory that llama.cpp has, as GGUF files (some 170 KB each);
 and the same networks in numpy, which say what each has to answer: an oracle that holds no prefix and shares no cell.
 
 | kind       | architecture | memory |
@@ -11,11 +11,15 @@ and the same networks in numpy, which say what each has to answer: an oracle tha
 A token is a byte, or one of three control tokens; the chat template is ChatML's. An answer has lower-case letters and some punctuation:
 the output rows of all else are zero.
 
-**Why an oracle, and its margin.** llama.cpp's answer depends, in the last bits, on who else is in the batch and where the cells lie:
-its attention on the CPU adds up in 16-bit floats, in the order of the cells. Where the two best tokens are that close, both are right.
-Scaling the output up does not help, it scales the error too. So the oracle also says by how much the least certain token of an answer won
-(`margin`, in standard deviations of the logits); tests ask only what is answered with more than `CERTAIN`. Measured on 3,000 answers of each
-kind under load: @@MEASURED@@
+**Why an oracle that says how certain it is.** llama.cpp's answer depends, in the last bits, on who else is in the batch and where
+the cells lie: its attention on the CPU adds up in 16-bit floats, in the order of the cells. Where the two best tokens are that close,
+either is right, and no weights make that rare enough (a larger output matrix scales the error too). So the oracle answers only what is
+certain: each token leads by CERTAIN standard deviations of the logits. Measured with an oracle that always answers, 3,000 answers of each
+kind, six at a time, up to 380 tokens in 1,280 cells: the largest lead of an answer that differed was 0.011 (full), 0.008 (window) and
+0.0013 (hybrid); no recurrent one differed. About half of random prompts are certain for the first two kinds, nine in ten for the others.
+
+**What the weights are for.** An answer has to tell whether the right cells were read: one other byte anywhere in 160 changes a fifth
+to a half of the answers, whichever kind.
 """
 from __future__ import annotations
 

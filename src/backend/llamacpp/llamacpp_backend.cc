@@ -318,7 +318,7 @@ void LlamacppBackend::on(const engine_wire::Step& message) {
       continue;
     }
     if (!entry.text.empty() && !request.cancelled) {
-      request.has_text = true;
+      request.has_text = request.started = true;
       sink->text(entry.text, entry.tokens);
     }
     if (!entry.stop_reason) continue;
