@@ -5,7 +5,6 @@
 //   step_bench epsilon MODEL [--positions 1000] [--threads N]
 //       the largest difference of a logit between batches of 1 and of 8, and the smallest gaps between the two best ones.
 #include <fcntl.h>
-#include <ggml-backend.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

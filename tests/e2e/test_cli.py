@@ -10,10 +10,10 @@ from wire import assert_error
 PUBLIC = """backend lock tcp uds pipe group active-permits queue-depth ready-timeout-secs model-path model-sha256 n-ctx
     n-gpu-layers openai-base-url openai-model openai-timeout-secs bedrock-region bedrock-model-id bedrock-endpoint
     bedrock-timeout-secs config admin-addr v2 v2-addr v2-tcp embed embed-addr embed-tcp max-buffered-bytes
-    write-timeout-secs drain-timeout-secs kv-cells threads""".split()
+    write-timeout-secs drain-timeout-secs kv-cells threads prefix-sharing host-cache-bytes step-timeout-secs sandbox""".split()
 HIDDEN = "openai-api-key bedrock-bearer-token api-key mock-tape mock-delay-ms mock-fault".split()
 NUMBERS = """active-permits queue-depth ready-timeout-secs n-ctx openai-timeout-secs bedrock-timeout-secs max-buffered-bytes
-    write-timeout-secs drain-timeout-secs kv-cells threads""".split()
+    write-timeout-secs drain-timeout-secs kv-cells threads host-cache-bytes step-timeout-secs""".split()
 PATHS = "lock uds model-path config admin-addr v2-addr embed-addr".split()
 LATER = [("--v2",), ("--v2-addr", "x"), ("--v2-tcp", "127.0.0.1:0"), ("--embed",), ("--embed-addr", "x"),
          ("--embed-tcp", "127.0.0.1:0"), ("--backend", "openai-compat"), ("--backend", "bedrock-invoke"),
