@@ -3,6 +3,7 @@
 import random
 
 LONG_PROMPT = 4000  # tokens: several seconds of prefill, so that a close always falls into it
+LONG_QUESTION = 24  # tokens of the question for a story and of the template
 TEMPLATE = 16  # tokens of a prompt with a system message of two words that are not the user's text
 
 # Each is one token of the default model, capitalised at the start of a text as well as after a space.
@@ -52,6 +53,10 @@ class Prompts:
         """27 tokens; the answer goes on for longer than 64."""
         asked = self.ask_for_story()
         return [self.system(), asked]
+
+    def long_story(self, tokens):
+        """About so many tokens; the answer goes on for longer than 32."""
+        return [self.long_system(tokens - LONG_QUESTION), self.ask_for_story()]
 
     def long(self, tokens=LONG_PROMPT):
         """About so many tokens."""

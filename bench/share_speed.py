@@ -119,28 +119,37 @@ def batched_bench(bench):
 
 
 def shared(bench):
-    rounds, details = [], []
-    with bench.sides() as sides:
-        for number in range(bench.arguments.rounds):
-            system = bench.prompts.long_system(SHARED_TOKENS)  # another one each round
-            asked = [[[system, bench.prompts.ask_for_story()] for _ in range(SHARED_REQUESTS)] for _ in range(SLOTS)]
-            walls = {}
-            for side in bench.in_turn(sides, number):
-                answers = ask_in_turn(side, asked, SHARED_ANSWER)
-                walls[side.name] = wall(answers)
-                details.append({"round": number, "side": side.name, **summary(answers)})
-            rounds.append(walls)
-            lib.note("shared system prompt, s: " + spelled(walls, "{:.2f}"))
-    bench.details["shared"] = {"wall_seconds": rounds, "answers": details}
-    figures = medians(rounds)
+    def prompts():
+        system = bench.prompts.long_system(SHARED_TOKENS)  # another one each round
+        return [[[system, bench.prompts.ask_for_story()] for _ in range(SHARED_REQUESTS)] for _ in range(SLOTS)]
+
+    figures, tokens = rounds_of(bench, "shared", prompts, SHARED_ANSWER, wall, "wall, s: {:.2f}")
     name, peer = better_peer(figures, min)
-    tokens = {side: last["completion_tokens"] for last in details for side in [last["side"]]}
     bench.table.add(
         f"{SLOTS} clients x {SHARED_REQUESTS} on one system prompt of {SHARED_TOKENS} tokens: wall / llama-server",
         figures["inferd"] / peer,
         at_most=SHARED_RATIO,
         detail=f"{figures['inferd']:.2f} s, {name} {peer:.2f} s; answer tokens {tokens['inferd']}, {tokens[name]}",
     )
+
+
+def rounds_of(bench, row, prompts, max_tokens, figure_of, form):
+    """Each side answers the same prompts in each round, another set each time. Medians of the figure, and tokens of the last
+    answers, by side."""
+    label, spec = form.split(": ")
+    rounds, details = [], []
+    with bench.sides() as sides:
+        for number in range(bench.arguments.rounds):
+            asked = prompts()
+            figures = {}
+            for side in bench.in_turn(sides, number):
+                answers = ask_in_turn(side, asked, max_tokens)
+                figures[side.name] = figure_of(answers)
+                details.append({"round": number, "side": side.name, **summary(answers)})
+            rounds.append(figures)
+            lib.note(f"{row}, {label}: " + spelled(figures, spec))
+    bench.details[row] = {label: rounds, "answers": details}
+    return medians(rounds), {last["side"]: last["completion_tokens"] for last in details}
 
 
 def ask_in_turn(side, asked, max_tokens):
@@ -167,21 +176,11 @@ def summary(answers):
 
 
 def own(bench):
-    rounds, details = [], []
-    with bench.sides() as sides:
-        for number in range(bench.arguments.rounds):
-            asked = own_prompts(bench)
-            rates = {}
-            for side in bench.in_turn(sides, number):
-                answers = ask_in_turn(side, asked, OWN_ANSWER)
-                rates[side.name] = sum(answer.completion_tokens for answer in answers) / wall(answers)
-                details.append({"round": number, "side": side.name, **summary(answers)})
-            rounds.append(rates)
-            lib.note("own prompts, output tokens/s: " + spelled(rates))
-    bench.details["own"] = {"tokens_per_second": rounds, "answers": details}
-    figures = medians(rounds)
+    def rate(answers):
+        return sum(answer.completion_tokens for answer in answers) / wall(answers)
+
+    figures, tokens = rounds_of(bench, "own", lambda: own_prompts(bench), OWN_ANSWER, rate, "tokens/s: {:.1f}")
     name, peer = better_peer(figures)
-    tokens = {side: last["completion_tokens"] for last in details for side in [last["side"]]}
     bench.table.add(
         f"{SLOTS} clients, own prompts of {OWN_TOKENS}: output tokens by wall time / llama-server",
         figures["inferd"] / peer,
@@ -191,7 +190,7 @@ def own(bench):
 
 
 def own_prompts(bench):
-    return [[bench.prompts.long(OWN_TOKENS)] for _ in range(SLOTS)]
+    return [[bench.prompts.long_story(OWN_TOKENS)] for _ in range(SLOTS)]
 
 
 # ---------------------------------------------------------------- memory

@@ -116,7 +116,7 @@ def chats(bench):
 
 
 def new_chat(bench, daemon):
-    return Conversation(bench, daemon, bench.prompts.long(CHAT_TOKENS), CHAT_ANSWER)
+    return Conversation(bench, daemon, bench.prompts.long_story(CHAT_TOKENS), CHAT_ANSWER)
 
 
 def chat_turn(bench, chat, turn):

@@ -140,19 +140,13 @@ std::optional<Parts> extended_parts(llama_model* model, const ContextSizes& size
   const auto whole = parts_of(model, small);
   if (!whole) return std::nullopt;
   Parts sum = *whole;
-  if (sizes.kv_cells > small.kv_cells) {
+  for (uint32_t ContextSizes::* const size : {&ContextSizes::kv_cells, &ContextSizes::sequences}) {
+    if (sizes.*size <= small.*size) continue;
     ContextSizes less = small;
-    less.kv_cells /= 2;
+    less.*size /= 2;
     const auto half = parts_of(model, less);
     if (!half) return std::nullopt;
-    sum = sum.plus(static_cast<double>(sizes.kv_cells - small.kv_cells) / less.kv_cells, *half, *whole);
-  }
-  if (sizes.sequences > small.sequences) {
-    ContextSizes less = small;
-    less.sequences /= 2;
-    const auto half = parts_of(model, less);
-    if (!half) return std::nullopt;
-    sum = sum.plus(static_cast<double>(sizes.sequences - small.sequences) / less.sequences, *half, *whole);
+    sum = sum.plus(static_cast<double>(sizes.*size - small.*size) / (less.*size), *half, *whole);
   }
   return sum;
 }

@@ -20,6 +20,13 @@ void ParkedStates::add(State state) {
   }
 }
 
+bool ParkedStates::covers(std::span<const Token> tokens, uint64_t scope) const {
+  return std::ranges::any_of(states_, [&](const State& state) {
+    const bool long_enough = keep_beginnings_ ? state.tokens.size() == tokens.size() : state.tokens.size() >= tokens.size();
+    return long_enough && state.scope == scope && std::equal(tokens.begin(), tokens.end(), state.tokens.begin());
+  });
+}
+
 ParkedStates::Match ParkedStates::find(std::span<const Token> prompt, uint64_t scope, bool whole) {
   auto best = states_.end();
   size_t shared = 0;

@@ -36,6 +36,9 @@ class ParkedStates {
   /// used one. `whole`: only states that are entirely a beginning of the prompt. Valid until the next add().
   Match find(std::span<const Token> prompt, uint64_t scope, bool whole);
 
+  /// Whether a state is kept from which all of `tokens` can be had.
+  bool covers(std::span<const Token> tokens, uint64_t scope) const;
+
   size_t budget() const { return budget_; }
 
   size_t bytes() const { return bytes_; }

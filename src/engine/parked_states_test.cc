@@ -42,6 +42,17 @@ TEST(ParkedStates, AContinuedConversationReplacesItsBeginning) {
   EXPECT_EQ(parked.bytes(), 20u);
 }
 
+TEST(ParkedStates, ALongerStateCoversItsBeginningsUnlessItCannotBeCut) {
+  ParkedStates parked(100), uncut(100, true);
+  parked.add(state({1, 2, 3}, 10));
+  uncut.add(state({1, 2, 3}, 10));
+  const std::vector<Token> beginning = {1, 2}, all = {1, 2, 3}, more = {1, 2, 3, 4}, other = {1, 9};
+  EXPECT_TRUE(parked.covers(beginning, 0) && parked.covers(all, 0));
+  EXPECT_FALSE(parked.covers(more, 0) || parked.covers(other, 0) || parked.covers(all, 7));
+  EXPECT_TRUE(uncut.covers(all, 0));
+  EXPECT_FALSE(uncut.covers(beginning, 0));
+}
+
 TEST(ParkedStates, TheLeastRecentlyUsedGoesBeyondTheBudget) {
   ParkedStates parked(30);
   parked.add(state({1}, 10));

@@ -6,9 +6,14 @@
 namespace inferd::engine {
 namespace {
 
-constexpr double kTargetStepMs = 250;       // with prompts in it, while nobody is owed a steady pace: what a newcomer may have to wait
+// Time of a step with prompts in it, while nobody is owed a steady pace. The larger the slice, the less a token costs; but whoever comes
+// in between waits for the rest or, if that is long, makes its work void.
+constexpr double kShortStepMs = 250, kLongStepMs = 1000;
+constexpr double kWasteWorth = 1.0 / 30;    // of the time computed may be made void by newcomers; beyond that, steps are short
 constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter rest of a step is waited for
+constexpr auto kLongWait = std::chrono::milliseconds(250);      // for equals
 constexpr auto kLongestWithoutTurn = std::chrono::seconds(2);   // of a running batch request while interactive ones start
+constexpr uint64_t kShareQuantum = 1024;    // tokens
 constexpr size_t kWorthRestoring = 16;      // tokens more than the cache itself has of the prompt
 constexpr size_t kWorthWaiting = 32;        // tokens of a prefix that another request is computing
 
@@ -29,8 +34,7 @@ void StepLoop::start(PreparedRequest request) {
   {
     const std::lock_guard lock(mutex_);
     without_cells_.insert(request.id);
-    const bool long_rest = computing_until_ - Clock::now() > kWorthAborting;
-    if (!request.batch && yields_ && long_rest && !computing_.empty()) decoder_.abort(true);
+    if (!request.batch && !computing_.empty() && computing_until_ - Clock::now() > yields_above_) decoder_.abort(true);
     inbox_.emplace_back(std::move(request));
   }
   wake_.notify_one();
@@ -114,7 +118,7 @@ bool StepLoop::step_once() {
     forget(**at);
     at = running_.erase(at);
   }
-  if (!running_.empty()) park_held();
+  park_held();
   return true;
 }
 
@@ -374,6 +378,7 @@ bool StepLoop::is_worth_parking(SequenceId id) const {
 }
 
 void StepLoop::park(SequenceId id) {
+  if (parked_.covers(table_[id].tokens, table_[id].scope)) return;
   if (auto bytes = decoder_.save(id); !bytes.empty()) parked_.add({table_[id].scope, table_[id].tokens, std::move(bytes)});
 }
 
@@ -384,12 +389,24 @@ void StepLoop::evict(SequenceId id) {
   table_.free(id);
 }
 
-// Each step looks at every used cell: finished sequences leave while others run.
+// Finished sequences may have half of the cells. While others run, what is more leaves, the least recently used first: each step looks
+// at every used cell, if only at its mask. When nobody runs it is copied only, so that nobody has to wait for that who needs the cells.
 void StepLoop::park_held() {
   if (!std::exchange(held_changed_, false)) return;
+  const bool idle = running_.empty();
+  std::vector<SequenceId> held;
+  size_t cells = 0;
   for (size_t i = 0; i < table_.size(); ++i) {
     const auto id = static_cast<SequenceId>(i);
-    if (table_[id].state == SequenceTable::State::kHeld && is_worth_parking(id)) evict(id);
+    if (table_[id].state != SequenceTable::State::kHeld || !is_worth_parking(id)) continue;
+    held.push_back(id);
+    cells += table_.exclusive_cells(id);
+  }
+  std::ranges::sort(held, {}, [this](SequenceId id) { return table_[id].last_used; });
+  for (const SequenceId id : held) {
+    if (2 * cells <= options_.kv_cells) return;
+    cells -= table_.exclusive_cells(id);
+    idle ? park(id) : evict(id);
   }
 }
 
@@ -421,15 +438,18 @@ void StepLoop::choose_claims() {
   }
 }
 
-// Prompt tokens of this request that may join a step of `streams`. A steady pace is owed to interactive streams that were there before it came.
+// Prompt tokens of this request that may join a step of `streams`. A steady pace is owed to interactive streams that were there before it came,
+// and to those that have had less than their share.
 size_t StepLoop::slice_for(const Request& request, size_t streams) const {
   const size_t most = decoder_.batch_capacity() - std::min(decoder_.batch_capacity(), streams);
   const bool polite = std::ranges::any_of(running_, [&](const auto& other) {
     if (other->began == 0 || other->in_batch == 0 || other->claim->prepared.batch) return false;
-    return request.claim->prepared.batch || other->began < request.claim->arrived;
+    return request.claim->prepared.batch || other->began < request.claim->arrived ||
+           share_.compare(other->claim->prepared.flow, request.claim->prepared.flow) < 0;
   });
   if (polite) return times_.polite_slice(streams, most);
-  const size_t all = times_.within(kTargetStepMs, decoder_.batch_capacity());
+  const bool is_short = wasted_ms_ > 0 || decoder_.is_recurrent();
+  const size_t all = times_.within(is_short ? kShortStepMs : kLongStepMs, decoder_.batch_capacity());
   return std::min(most, std::max<size_t>(all > streams ? all - streams : 0, 1));
 }
 
@@ -441,6 +461,37 @@ void StepLoop::add_to_batch(Request& request, size_t count) {
     batch_.push_back({request.tokens[i], static_cast<uint32_t>(i), request.sequence, last});
   }
   request.in_batch = count;
+}
+
+// By class, then level by level by the share. Shares count in quanta: with single tokens all prompts would advance slice by slice together and
+// be ready together, at the end. Within a quantum the node goes first that has the shortest rest of a prompt, so that most are ready early.
+void StepLoop::order_prompts(std::vector<Request*>& prompts) const {
+  const auto levels = [](const Flow& flow) {
+    return std::array{Flow{flow[kFlowUser]}, Flow{flow[kFlowUser], flow[kFlowProcess]}, flow};
+  };
+  std::array<std::map<Flow, size_t>, std::tuple_size_v<Flow>> shortest;
+  for (const Request* const prompt : prompts) {
+    const auto nodes = levels(prompt->claim->prepared.flow);
+    for (size_t level = 0; level < nodes.size(); ++level) {
+      const size_t rest = missing(*prompt);
+      const auto at = shortest[level].try_emplace(nodes[level], rest).first;
+      at->second = std::min(at->second, rest);
+    }
+  }
+  const auto key = [&](const Request* prompt) {
+    const Flow& flow = prompt->claim->prepared.flow;
+    const auto nodes = levels(flow);
+    const auto served = share_.served(flow);
+    std::vector<uint64_t> parts{prompt->claim->prepared.batch};
+    for (size_t level = 0; level < nodes.size(); ++level) {
+      parts.push_back(served[level] / kShareQuantum);
+      parts.push_back(shortest[level].at(nodes[level]));
+    }
+    parts.push_back(missing(*prompt));
+    parts.push_back(prompt->arrived);
+    return parts;
+  };
+  std::ranges::sort(prompts, {}, key);
 }
 
 void StepLoop::build_batch() {
@@ -462,10 +513,7 @@ void StepLoop::build_batch() {
   }
   protected_step_ = protected_step_ && streams;
   if (protected_step_) return;
-  std::ranges::sort(prompts, [this](const Request* a, const Request* b) {
-    if (a->claim != b->claim) return goes_before(*a->claim, *b->claim);
-    return a->arrived < b->arrived;
-  });
+  order_prompts(prompts);
   const size_t decoding = batch_.size();
   for (Request* const request : prompts) {
     const size_t taken = batch_.size() - decoding;  // by prompts that go before it
@@ -484,12 +532,14 @@ bool StepLoop::compute(engine_wire::Step& step) {
     if (!cancelled_.empty() || !inbox_.empty() || stopping_) return false;
     abortable_ = !protected_step_ && !decoder_.is_recurrent();  // an abort leaves half-moved states behind there
     aborted_by_cancel_ = false;
-    yields_ = !decoder_.is_recurrent();
+    bool batch_only = true, was_served = true;
     for (const auto& request : running_) {
       if (request->in_batch == 0) continue;
       computing_.insert(request->prepared.id);
-      yields_ = yields_ && request->claim->prepared.batch && begin - request->served < kLongestWithoutTurn;
+      batch_only = batch_only && request->claim->prepared.batch;
+      was_served = was_served && begin - request->served < kLongestWithoutTurn;
     }
+    yields_above_ = decoder_.is_recurrent() || !was_served ? Clock::duration::max() : batch_only ? kWorthAborting : kLongWait;
     decoder_.abort(false);
     computing_until_ = begin + std::chrono::microseconds(static_cast<int64_t>(predicted_ms * 1000));
   }
@@ -501,16 +551,25 @@ bool StepLoop::compute(engine_wire::Step& step) {
     computing_.clear();
     protected_step_ = outcome == Decoder::Outcome::kAborted && aborted_by_cancel_;
   }
+  const double took_ms = std::chrono::duration<double, std::milli>(end - begin).count();
   if (outcome == Decoder::Outcome::kComputed) {
-    times_.learn(batch_.size(), std::chrono::duration<double, std::milli>(end - begin).count());
+    times_.learn(batch_.size(), took_ms);
+    wasted_ms_ = std::max(0.0, wasted_ms_ - kWasteWorth * took_ms);
     for (const auto& request : running_) {
       if (request->in_batch > 0) request->served = end;
     }
     return true;
   }
   undo_batch();
-  if (outcome == Decoder::Outcome::kAborted) return false;
-  if (outcome == Decoder::Outcome::kNoCells) drop_held();
+  if (outcome == Decoder::Outcome::kAborted) {
+    wasted_ms_ += took_ms;
+    return false;
+  }
+  const bool half_moved = decoder_.is_recurrent();  // states of all sequences may be
+  if (half_moved || outcome == Decoder::Outcome::kNoCells) drop_held();
+  for (const auto& request : running_) {
+    if (half_moved) request->in_batch = std::max<size_t>(request->in_batch, 1);
+  }
   fail_batch(step, outcome == Decoder::Outcome::kNoCells ? "the model could not compute: no KV cells" : "the model could not compute");
   return false;
 }

@@ -4,11 +4,13 @@
 // decoder's cells; the decoder outlives it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -128,6 +130,7 @@ class StepLoop {
   bool sits_out(const Request& request) const;
   void build_batch();
   void choose_claims();
+  void order_prompts(std::vector<Request*>& prompts) const;
   size_t slice_for(const Request& request, size_t streams) const;
   void add_to_batch(Request& request, size_t count);
   bool compute(engine_wire::Step& step);
@@ -149,6 +152,7 @@ class StepLoop {
   Requests waiting_, paused_, running_;  // running: in the order of admission
   std::vector<Decoder::Input> batch_;
   uint64_t events_ = 0;
+  double wasted_ms_ = 0;                 // in steps that were aborted, less a share of what was computed since
   bool admission_changed_ = false;       // since the last try to admit the first that waits for cells
   bool held_changed_ = false;            // since the last park_held()
   bool protected_step_ = false;          // after a cancel's abort: tokens of streams only, and not aborted, so that cancels starve nobody
@@ -162,7 +166,7 @@ class StepLoop {
   std::set<uint64_t> computing_;         // ids in the current batch
   Clock::time_point computing_until_{};  // when the current batch is expected to end
   bool abortable_ = true;                // the current batch, by a cancel
-  bool yields_ = false;                  // the current batch, to an interactive request that starts
+  Clock::duration yields_above_{};       // the current batch yields to an interactive request that would have to wait longer
   bool aborted_by_cancel_ = false;
   bool stopping_ = false;
   std::condition_variable wake_;

@@ -47,6 +47,15 @@ class FakeDecoder final : public Decoder {
       abort_next = false;
       return Outcome::kAborted;
     }
+    if (fail_next) {  // as llama.cpp's recurrent memory does it: states of all sequences have moved
+      fail_next = false;
+      for (auto& [id, sequence] : sequences_) {
+        for (auto& [position, cell] : sequence) {
+          if (kind_ == Kind::kRecurrent) cell = std::make_shared<Token>(kVocabulary);
+        }
+      }
+      return Outcome::kFailed;
+    }
     answers_.clear();
     for (const Input& input : batch) {
       auto& sequence = sequences_[input.sequence];
@@ -91,6 +100,7 @@ class FakeDecoder final : public Decoder {
   void clear(SequenceId id) override { sequences_[id].clear(); }
   int64_t first_position(SequenceId id) override { return sequences_[id].empty() ? -1 : sequences_[id].begin()->first; }
   std::vector<uint8_t> save(SequenceId id) override {
+    ++saved;
     std::vector<uint8_t> bytes;
     for (const auto& [position, cell] : sequences_[id]) {
       bytes.resize(bytes.size() + 8);
@@ -112,8 +122,8 @@ class FakeDecoder final : public Decoder {
     return true;
   }
 
-  bool abort_next = false;
-  size_t computations = 0, computed = 0;
+  bool abort_next = false, fail_next = false;
+  size_t computations = 0, computed = 0, saved = 0;
 
  private:
   size_t used_cells() const {
@@ -299,6 +309,71 @@ TEST(StepLoop, ThePromptOfTheCallerThatWasServedLeastGoesFirst) {
   engine.ask(3, prompt(3, 16), 2, 0, false, {1, 2, 3});
   engine.finish();
   EXPECT_EQ(engine.first_tokens.front(), 3u);
+}
+
+TEST(StepLoop, PromptsOfEqualsAreReadyOneAfterTheOther) {
+  StepLoop::Options options = kSmall;
+  options.kv_cells = 800;
+  Engine engine(FakeDecoder::Kind::kFull, options, 16);
+  for (uint64_t id = 1; id <= 4; ++id) engine.ask(id, prompt(static_cast<Token>(id), 120), 2, 0, false, {1, id, id});
+  size_t steps = 0;
+  for (; engine.first_tokens.empty() && steps < 100; ++steps) engine.loop.step_once();
+  EXPECT_LE(steps, 1 + 120 / 16 + 1) << "the first has the steps for itself";
+  engine.finish();
+  EXPECT_EQ(engine.first_tokens, (std::vector<uint64_t>{1, 2, 3, 4}));
+}
+
+TEST(StepLoop, ACallerThatHasHadItsShareLetsTheOthersGoFirstHoweverShortItsPrompts) {
+  StepLoop::Options options = kSmall;
+  options.kv_cells = 800;
+  options.host_cache_bytes = 0;
+  Engine engine(FakeDecoder::Kind::kFull, options, 16);
+  engine.ask(100, prompt(50, 190), 2, 0, false, {1, 100, 100});
+  size_t others = 0;  // of the other caller that are ready before the long prompt
+  for (uint64_t id = 1; id <= 90 && !engine.answers[100].stop; ++id) {
+    engine.ask(id, prompt(static_cast<Token>(id), 30), 2, 0, false, {1, 1, id});
+    for (int step = 0; step < 50 && !engine.answers[id].stop; ++step) engine.loop.step_once();
+    ++others;
+  }
+  EXPECT_TRUE(engine.answers[100].stop);
+  EXPECT_LT(others, 90u);
+}
+
+TEST(StepLoop, WhatIsHeldIsCopiedBeforeItsCellsAreNeeded) {
+  StepLoop::Options options = kSmall;
+  options.kv_cells = 260;
+  Engine engine(FakeDecoder::Kind::kFull, options);
+  engine.ask(1, prompt(1, 150), 2);
+  engine.finish();
+  EXPECT_EQ(engine.decoder.saved, 1u) << "more than half of the cells";
+  engine.ask(2, prompt(9, 150), 2);
+  engine.finish();
+  EXPECT_EQ(engine.decoder.saved, 2u) << "evicting the first took no other copy";
+  engine.ask(3, prompt(1, 151), 2);
+  engine.finish();
+  EXPECT_GE(engine.answers[3].usage.cached_prompt_tokens, 150u);
+}
+
+TEST(StepLoop, AfterAFailedStepNothingIsReusedThatItMayHaveSpoiled) {
+  for (const auto kind : {FakeDecoder::Kind::kFull, FakeDecoder::Kind::kWindow, FakeDecoder::Kind::kRecurrent}) {
+    Engine engine(kind, kSmall, 16);
+    engine.ask(1, prompt(1, 50), 20);
+    engine.finish();
+    engine.ask(2, prompt(1, 40), 20);
+    engine.ask(3, prompt(9, 50), 20);
+    engine.loop.step_once();
+    engine.decoder.fail_next = true;
+    engine.finish();
+    for (uint64_t id = 2; id <= 3; ++id) EXPECT_TRUE(engine.answers[id].stop);
+    EXPECT_GT(std::ranges::count_if(engine.answers, [](const auto& answer) { return answer.second.stop == StopReason::kError; }), 0);
+    auto longer = prompt(1, 50);
+    longer.push_back(3);
+    engine.ask(4, longer, 20);
+    engine.ask(5, prompt(9, 50), 20);
+    engine.finish();
+    EXPECT_EQ(engine.answers[4].text, cold_answer(kind, longer, 20));
+    EXPECT_EQ(engine.answers[5].text, cold_answer(kind, prompt(9, 50), 20));
+  }
 }
 
 TEST(StepLoop, WithoutHostMemoryAnswersAreTheSame) {

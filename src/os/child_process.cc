@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 
+#include "os/child_environment.h"
 #include "os/os_error.h"
 
 #ifndef P_PIDFD
@@ -35,17 +35,11 @@ Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, c
   std::vector<std::string> copies;
   copies.push_back(program.string());
   copies.insert(copies.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  for (auto& copy : copies) argv.push_back(copy.data());
-  argv.push_back(nullptr);
-  std::vector<std::string> added = environment;
-  std::vector<char*> envp;
-  for (char** entry = environ; *entry != nullptr; ++entry) envp.push_back(*entry);
-  for (std::string& entry : added) {
-    const std::string name = entry.substr(0, entry.find('='));
-    if (::getenv(name.c_str()) == nullptr) envp.push_back(entry.data());
-  }
-  envp.push_back(nullptr);
+  const std::vector<char*> argv = to_pointers(copies);
+  std::vector<std::string> seen = child_environment(environment);
+  const std::vector<char*> envp = to_pointers(seen);
+  const UniqueFd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!nothing) return os_fail(errno, "open /dev/null");
 
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
@@ -61,6 +55,7 @@ Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, c
     ::signal(SIGINT, SIG_IGN);
     ::signal(SIGTERM, SIG_IGN);
     ::signal(SIGPIPE, SIG_DFL);
+    ::dup2(nothing.get(), STDIN_FILENO);
     ::dup2(STDERR_FILENO, STDOUT_FILENO);
     ::dup2(write_end.get(), STDERR_FILENO);
     if (channel == kChannelInChild) {
@@ -93,6 +88,11 @@ ChildProcess::~ChildProcess() {
     kill();
     reap();
   }
+}
+
+bool ChildProcess::is_stopped() const {
+  siginfo_t info{};
+  return ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd_.get()), &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_;
 }
 
 void ChildProcess::kill() {

@@ -16,8 +16,7 @@ namespace inferd::os {
 
 class ChildProcess {
  public:
-  /// `channel` becomes descriptor 3 of the child. `environment` ("NAME=value") is added to ours; a name that is set already keeps its
-  /// value.
+  /// `channel` becomes descriptor 3 of the child. Its standard input is empty, its environment child_environment(environment).
   static Result<ChildProcess> start(const std::filesystem::path& program, const std::vector<std::string>& arguments,
                                     const std::vector<std::string>& environment, int channel);
   ChildProcess(ChildProcess&& other) noexcept
@@ -36,6 +35,8 @@ class ChildProcess {
   /// After pidfd() became readable.
   End reap();
   void kill();
+  /// By SIGSTOP or its like, now.
+  bool is_stopped() const;
 
  private:
   ChildProcess() = default;

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 
+#include "os/child_environment.h"
 #include "os/os_error.h"
 #include "os/unique_fd.h"
 
@@ -60,9 +61,9 @@ Result<ProgramEnd> run_program(const std::filesystem::path& program, const std::
   if (!err) return std::unexpected(err.error());
   std::vector<std::string> copies{program.string()};
   copies.insert(copies.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  for (std::string& copy : copies) argv.push_back(copy.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = to_pointers(copies);
+  std::vector<std::string> seen = child_environment();
+  const std::vector<char*> envp = to_pointers(seen);
 
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
@@ -70,7 +71,7 @@ Result<ProgramEnd> run_program(const std::filesystem::path& program, const std::
   ::posix_spawn_file_actions_adddup2(&actions, out->write_end.get(), STDOUT_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, err->write_end.get(), STDERR_FILENO);
   pid_t pid = -1;
-  const int code = ::posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  const int code = ::posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), envp.data());
   ::posix_spawn_file_actions_destroy(&actions);
   if (code != 0) return os_fail(code, "start " + program.string());
 

@@ -52,6 +52,18 @@ void FairShare::charge(const Flow& flow, uint64_t tokens) {
   }
 }
 
+std::array<uint64_t, std::tuple_size_v<Flow>> FairShare::served(const Flow& flow) const {
+  std::array<uint64_t, std::tuple_size_v<Flow>> path{};
+  const Node* node = &root_;
+  for (size_t level = 0; level < flow.size(); ++level) {
+    const auto at = node->children.find(flow[level]);
+    if (at == node->children.end()) break;
+    node = &at->second;
+    path[level] = node->served;
+  }
+  return path;
+}
+
 int FairShare::compare(const Flow& a, const Flow& b) const {
   const Node* parent = &root_;
   for (size_t level = 0; level < a.size(); ++level) {

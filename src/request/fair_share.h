@@ -3,6 +3,7 @@
 // active siblings, so idling saves nothing up and a newcomer does not have to catch up. Pure; one thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 
@@ -20,6 +21,9 @@ class FairShare {
 
   /// Less than 0: `a` goes before `b`; 0: neither has a claim before the other. Both have entered.
   int compare(const Flow& a, const Flow& b) const;
+
+  /// Tokens served to each node of the path, in the virtual time of its siblings; 0 for one that is not there.
+  std::array<uint64_t, std::tuple_size_v<Flow>> served(const Flow& flow) const;
 
   /// Nodes held, for tests: bounded by what is active and what was served since.
   size_t size() const { return count(root_); }

@@ -27,6 +27,8 @@ TEST(FairShare, UsersShareEquallyWhateverTheNumberOfTheirConnections) {
   const std::vector<Flow> flows = {{1, 10, 100}, {1, 10, 101}, {1, 10, 102}, {2, 20, 200}};
   for (const Flow& flow : flows) share.enter(flow);
   const auto served = serve(share, flows, 1200);
+  EXPECT_EQ(share.served({1, 10, 100}), (std::array<uint64_t, 3>{600, 600, 200}));
+  EXPECT_EQ(share.served({3, 1, 1}), (std::array<uint64_t, 3>{0, 0, 0}));
   EXPECT_EQ(served[3], 600u);
   EXPECT_EQ(served[0], 200u);
   EXPECT_EQ(served[1], 200u);

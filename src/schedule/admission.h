@@ -32,7 +32,7 @@ class Admission {
 
    protected:
     virtual void granted() = 0;
-    /// Another has its place for now; granted() follows some day.
+    /// Another has its place for now; granted() follows when it is its turn again.
     virtual void paused() = 0;
     /// Its place in the queue, 1 = next. Only if it asked for that.
     virtual void moved(size_t position) = 0;

@@ -3,6 +3,7 @@ it is refused; nobody else is. And an engine that stands still counts as dead.""
 import os
 import re
 import signal
+from pathlib import Path
 
 from callers import frozen  # noqa: F401
 from daemon_process import until
@@ -210,6 +211,22 @@ def test_an_engine_that_stands_still_is_replaced_and_who_waits_is_answered(start
     for conn in conns:
         frames = conn.send(greedy(COUNT, id="next", max_tokens=4)).answer()
         assert {frame["id"] for frame in frames} == {"next"} and text_of(frames)
+
+
+def test_an_idle_engine_that_was_stopped_is_replaced_when_somebody_asks(start_llama):
+    """Item 6: it was in no step, so there is none that does not end; the request is answered by the next engine."""
+    daemon = start_llama(*WATCHED)
+    old = engine_pid(daemon)
+    os.kill(old, signal.SIGSTOP)
+    assert text_of(tell(daemon, greedy(COUNT, max_tokens=4)))
+    assert engine_pid(daemon) != old
+
+
+def test_the_engine_sees_nothing_of_the_operators_environment_and_input(start_llama):
+    """Architecture §4: what it does not have, nobody can take from it."""
+    pid = engine_pid(start_llama(env={"OPENAI_API_KEY": "sk-plugh-xyzzy"}))
+    assert b"plugh" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
 
 
 def test_standing_still_counts_like_a_crash(start_llama):

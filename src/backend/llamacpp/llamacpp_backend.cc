@@ -362,7 +362,13 @@ void LlamacppBackend::watch() {
         sink->failed(Error{Code::kBackendUnavailable, "engines ended while this request was there, so it has to run alone, and the engine was never idle"});
         return watch();
       }
-      if (!request.sent || request.prepared || now - request.prepare_since < kLongestPreparation) continue;
+      if (!request.sent || request.prepared) continue;
+      if (now - request.prepare_since > options_.step_timeout && process_->child.is_stopped()) {
+        log::error("engine", "it has been stopped: it is ended");
+        killed_by_watchdog_ = true;
+        return process_->child.kill();
+      }
+      if (now - request.prepare_since < kLongestPreparation) continue;
       log::error("engine", "a request could not be prepared in {} s: the engine is ended", kLongestPreparation.count());
       const auto sink = request.sink;
       const bool cancelled = request.cancelled;
