@@ -13,6 +13,7 @@ constexpr double kWasteWorth = 1.0 / 30;    // of the time computed may be made 
 constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter rest of a step is waited for
 constexpr auto kLongWait = std::chrono::milliseconds(250);      // for equals
 constexpr auto kLongestWithoutTurn = std::chrono::seconds(2);   // of a running batch request while interactive ones start
+constexpr double kLongestCopyMs = 50;       // of a state, while somebody streams
 constexpr uint64_t kShareQuantum = 1024;    // tokens
 constexpr size_t kWorthRestoring = 16;      // tokens more than the cache itself has of the prompt
 constexpr size_t kWorthWaiting = 32;        // tokens of a prefix that another request is computing
@@ -377,9 +378,19 @@ bool StepLoop::is_worth_parking(SequenceId id) const {
   return parked_.budget() > 0 && 4 * table_.exclusive_cells(id) >= table_[id].tokens.size();
 }
 
+// A long copy would be felt by everybody who streams: then the state is given up instead.
 void StepLoop::park(SequenceId id) {
-  if (parked_.covers(table_[id].tokens, table_[id].scope)) return;
-  if (auto bytes = decoder_.save(id); !bytes.empty()) parked_.add({table_[id].scope, table_[id].tokens, std::move(bytes)});
+  const auto& sequence = table_[id];
+  if (parked_.covers(sequence.tokens, sequence.scope) || !is_quick_to_copy(id)) return;
+  const auto begin = Clock::now();
+  auto bytes = decoder_.save(id);
+  copy_ms_per_token_ = std::chrono::duration<double, std::milli>(Clock::now() - begin).count() / static_cast<double>(std::max<size_t>(1, sequence.tokens.size()));
+  if (!bytes.empty()) parked_.add({sequence.scope, sequence.tokens, std::move(bytes)});
+}
+
+bool StepLoop::is_quick_to_copy(SequenceId id) const {
+  const bool somebody_streams = std::ranges::any_of(running_, [](const auto& request) { return request->began > 0; });
+  return !somebody_streams || copy_ms_per_token_ * static_cast<double>(table_[id].tokens.size()) <= kLongestCopyMs;
 }
 
 // Frees a finished sequence's cells, with a copy of it in host memory.
@@ -398,7 +409,7 @@ void StepLoop::park_held() {
   size_t cells = 0;
   for (size_t i = 0; i < table_.size(); ++i) {
     const auto id = static_cast<SequenceId>(i);
-    if (table_[id].state != SequenceTable::State::kHeld || !is_worth_parking(id)) continue;
+    if (table_[id].state != SequenceTable::State::kHeld || !is_worth_parking(id) || !is_quick_to_copy(id)) continue;
     held.push_back(id);
     cells += table_.exclusive_cells(id);
   }

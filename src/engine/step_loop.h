@@ -125,6 +125,7 @@ class StepLoop {
   void park_held();
   bool is_worth_parking(SequenceId id) const;
   void park(SequenceId id);
+  bool is_quick_to_copy(SequenceId id) const;
   void drop_held();
   size_t missing(const Request& request) const { return request.tokens.size() - table_[request.sequence].tokens.size(); }
   bool sits_out(const Request& request) const;
@@ -152,6 +153,7 @@ class StepLoop {
   Requests waiting_, paused_, running_;  // running: in the order of admission
   std::vector<Decoder::Input> batch_;
   uint64_t events_ = 0;
+  double copy_ms_per_token_ = 0.03;      // of a state into host memory; measured each time
   double wasted_ms_ = 0;                 // in steps that were aborted, less a share of what was computed since
   bool admission_changed_ = false;       // since the last try to admit the first that waits for cells
   bool held_changed_ = false;            // since the last park_held()

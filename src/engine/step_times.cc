@@ -7,9 +7,8 @@ namespace inferd::engine {
 namespace {
 
 constexpr double kSmoothing = 0.2;      // of the moving averages
-constexpr double kSlowdown = 2.25;      // a stream's gaps beside a prompt, against the undisturbed ones
-constexpr double kOfLoneSpeed = 0.55;   // of a prompt beside streams
-constexpr size_t kLoneSlice = 128;      // larger slices are hardly faster per token
+constexpr double kSlowdown = 2.4;       // a stream's gaps beside a prompt, against the undisturbed ones: leaves the prompt 1 - 1 / 2.4 of the time
+constexpr double kLeastSlowdown = 2;    // where a single token more makes much of a step: half of the time
 
 }  // namespace
 
@@ -50,9 +49,8 @@ size_t StepTimes::within(double ms, size_t most) const {
 size_t StepTimes::polite_slice(size_t streams, size_t most) const {
   if (streams == 0) return most;
   const size_t in_time = within(kSlowdown * predicted_ms(streams), streams + most);
-  const double lone_token_ms = predicted_ms(kLoneSlice) / static_cast<double>(kLoneSlice);
   size_t slice = in_time > streams ? in_time - streams : 1;
-  while (slice < most && static_cast<double>(slice) * lone_token_ms < kOfLoneSpeed * predicted_ms(streams + slice)) ++slice;
+  while (slice < most && predicted_ms(streams + slice) < kLeastSlowdown * predicted_ms(streams)) ++slice;
   return std::min(slice, most);
 }
 
