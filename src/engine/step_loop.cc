@@ -12,7 +12,8 @@ constexpr double kShortStepMs = 250, kLongStepMs = 1000;
 constexpr double kWasteWorth = 1.0 / 30;    // of the time computed may be made void by newcomers; beyond that, steps are short
 constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter rest of a step is waited for
 constexpr auto kLongWait = std::chrono::milliseconds(250);      // for equals
-constexpr auto kLongestWithoutTurn = std::chrono::seconds(2);   // of a running batch request while interactive ones start
+constexpr auto kLongestWithoutTurn = std::chrono::seconds(2);   // of all batch requests while interactive ones start
+constexpr double kBesideFirstToken = 2;     // times the step that a prompt's rest needs: what others may make of the step with its first token
 constexpr double kLongestCopyMs = 50;       // of a state, while somebody streams
 constexpr uint64_t kShareQuantum = 1024;    // tokens
 constexpr size_t kWorthRestoring = 16;      // tokens more than the cache itself has of the prompt
@@ -286,7 +287,8 @@ StepLoop::Admitted StepLoop::try_admit(Request& request, engine_wire::Step& anno
     running_ids_.insert(request.prepared.id);
   }
   request.sequence = place(request, limit, *plan);
-  request.served = Clock::now();
+  const bool first_batch = request.prepared.batch && std::ranges::none_of(running_, [](const auto& other) { return other->prepared.batch; });
+  if (first_batch) batch_served_ = Clock::now();  // none was kept waiting until now
   if (!std::exchange(request.announced, true)) {
     request.cached = static_cast<uint32_t>(table_[request.sequence].tokens.size());
     announced.entries.push_back({.id = request.prepared.id, .started = true, .prompt_done = request.cached});
@@ -436,7 +438,7 @@ void StepLoop::drop_held() {
 bool StepLoop::sits_out(const Request& request) const {
   if (!request.claim->prepared.batch) return false;
   const bool somebody_starts = std::ranges::any_of(running_, [this](const auto& other) { return !other->claim->prepared.batch && other->began == 0; });
-  return somebody_starts && Clock::now() - request.served < kLongestWithoutTurn;
+  return somebody_starts && Clock::now() - batch_served_ < kLongestWithoutTurn;
 }
 
 // Whoever computes a prefix that a better one waits for has that one's turn.
@@ -459,8 +461,8 @@ size_t StepLoop::slice_for(const Request& request, size_t streams) const {
            share_.compare(other->claim->prepared.flow, request.claim->prepared.flow) < 0;
   });
   if (polite) return times_.polite_slice(streams, most);
-  const bool is_short = wasted_ms_ > 0 || decoder_.is_recurrent();
-  const size_t all = times_.within(is_short ? kShortStepMs : kLongStepMs, decoder_.batch_capacity());
+  const double target_ms = wasted_ms_ > 0 || decoder_.is_recurrent() ? kShortStepMs : kLongStepMs;
+  const size_t all = times_.within(std::min(target_ms, step_limit_ms_), decoder_.batch_capacity());
   return std::min(most, std::max<size_t>(all > streams ? all - streams : 0, 1));
 }
 
@@ -526,6 +528,7 @@ void StepLoop::build_batch() {
   if (protected_step_) return;
   order_prompts(prompts);
   const size_t decoding = batch_.size();
+  if (!prompts.empty()) step_limit_ms_ = kBesideFirstToken * times_.predicted_ms(decoding + missing(*prompts.front()));
   for (Request* const request : prompts) {
     const size_t taken = batch_.size() - decoding;  // by prompts that go before it
     const size_t slice = slice_for(*request, decoding);
@@ -543,14 +546,14 @@ bool StepLoop::compute(engine_wire::Step& step) {
     if (!cancelled_.empty() || !inbox_.empty() || stopping_) return false;
     abortable_ = !protected_step_ && !decoder_.is_recurrent();  // an abort leaves half-moved states behind there
     aborted_by_cancel_ = false;
-    bool batch_only = true, was_served = true;
+    bool batch_only = true;
     for (const auto& request : running_) {
       if (request->in_batch == 0) continue;
       computing_.insert(request->prepared.id);
       batch_only = batch_only && request->claim->prepared.batch;
-      was_served = was_served && begin - request->served < kLongestWithoutTurn;
     }
-    yields_above_ = decoder_.is_recurrent() || !was_served ? Clock::duration::max() : batch_only ? kWorthAborting : kLongWait;
+    const bool starved = batch_only && begin - batch_served_ > kLongestWithoutTurn;
+    yields_above_ = decoder_.is_recurrent() || starved ? Clock::duration::max() : batch_only ? kWorthAborting : kLongWait;
     decoder_.abort(false);
     computing_until_ = begin + std::chrono::microseconds(static_cast<int64_t>(predicted_ms * 1000));
   }
@@ -567,7 +570,7 @@ bool StepLoop::compute(engine_wire::Step& step) {
     times_.learn(batch_.size(), took_ms);
     wasted_ms_ = std::max(0.0, wasted_ms_ - kWasteWorth * took_ms);
     for (const auto& request : running_) {
-      if (request->in_batch > 0) request->served = end;
+      if (request->in_batch > 0 && request->claim->prepared.batch) batch_served_ = end;
     }
     return true;
   }

@@ -84,7 +84,6 @@ class StepLoop {
     SequenceId sequence = -1;
     uint64_t arrived = 0;           // in the order of events_
     uint64_t began = 0;             // to stream; 0: not yet
-    Clock::time_point served{};     // when it last was in a batch
     uint32_t cached = 0;            // prompt tokens that were reused at first
     uint32_t generated = 0;
     uint32_t budget = 0;            // tokens that it may generate
@@ -154,6 +153,8 @@ class StepLoop {
   std::vector<Decoder::Input> batch_;
   uint64_t events_ = 0;
   double copy_ms_per_token_ = 0.03;      // of a state into host memory; measured each time
+  Clock::time_point batch_served_{};     // when a batch request last was in a batch that was computed
+  double step_limit_ms_ = 0;             // of the step that is being built: the first prompt in it shall not wait long for the others
   double wasted_ms_ = 0;                 // in steps that were aborted, less a share of what was computed since
   bool admission_changed_ = false;       // since the last try to admit the first that waits for cells
   bool held_changed_ = false;            // since the last park_held()
