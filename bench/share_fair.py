@@ -55,7 +55,8 @@ class Hog:
         if not self.ended():
             self.process.terminate()
         self.process.wait(30)
-        return json.loads(self.process.stdout.read())
+        said = self.process.stdout.read()
+        return json.loads(said) if said else lib.fail("share_hog.py failed")  # it has said why on standard error
 
     def __enter__(self):
         return self

@@ -47,7 +47,7 @@ class Hog:
                 self.begin()
 
     def begin(self):
-        messages = self.prompts.long(self.arguments.tokens)
+        messages = self.prompts.long_story(self.arguments.tokens)
         if self.arguments.port:
             stream = lib.chat_stream(self.endpoint, messages, self.arguments.answer, True)
         else:
