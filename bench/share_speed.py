@@ -123,7 +123,7 @@ def shared(bench):
         system = bench.prompts.long_system(SHARED_TOKENS)  # another one each round
         return [[[system, bench.prompts.ask_for_story()] for _ in range(SHARED_REQUESTS)] for _ in range(SLOTS)]
 
-    figures, tokens = rounds_of(bench, "shared", prompts, SHARED_ANSWER, wall, "wall, s: {:.2f}")
+    figures, tokens = rounds_of(bench, "shared", prompts, SHARED_ANSWER, wall, "wall_seconds", "{:.2f}")
     name, peer = better_peer(figures, min)
     bench.table.add(
         f"{SLOTS} clients x {SHARED_REQUESTS} on one system prompt of {SHARED_TOKENS} tokens: wall / llama-server",
@@ -133,10 +133,9 @@ def shared(bench):
     )
 
 
-def rounds_of(bench, row, prompts, max_tokens, figure_of, form):
+def rounds_of(bench, row, prompts, max_tokens, figure_of, label, form):
     """Each side answers the same prompts in each round, another set each time. Medians of the figure, and tokens of the last
     answers, by side."""
-    label, spec = form.split(": ")
     rounds, details = [], []
     with bench.sides() as sides:
         for number in range(bench.arguments.rounds):
@@ -147,7 +146,7 @@ def rounds_of(bench, row, prompts, max_tokens, figure_of, form):
                 figures[side.name] = figure_of(answers)
                 details.append({"round": number, "side": side.name, **summary(answers)})
             rounds.append(figures)
-            lib.note(f"{row}, {label}: " + spelled(figures, spec))
+            lib.note(f"{row}, {label}: " + spelled(figures, form))
     bench.details[row] = {label: rounds, "answers": details}
     return medians(rounds), {last["side"]: last["completion_tokens"] for last in details}
 
@@ -179,7 +178,7 @@ def own(bench):
     def rate(answers):
         return sum(answer.completion_tokens for answer in answers) / wall(answers)
 
-    figures, tokens = rounds_of(bench, "own", lambda: own_prompts(bench), OWN_ANSWER, rate, "tokens/s: {:.1f}")
+    figures, tokens = rounds_of(bench, "own", lambda: own_prompts(bench), OWN_ANSWER, rate, "tokens_per_second", "{:.1f}")
     name, peer = better_peer(figures)
     bench.table.add(
         f"{SLOTS} clients, own prompts of {OWN_TOKENS}: output tokens by wall time / llama-server",

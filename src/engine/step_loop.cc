@@ -1,6 +1,8 @@
 #include "engine/step_loop.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <utility>
 
 namespace inferd::engine {
@@ -9,7 +11,7 @@ namespace {
 // Time of a step with prompts in it, while nobody is owed a steady pace. The larger the slice, the less a token costs; but whoever comes
 // in between waits for the rest or, if that is long, makes its work void.
 constexpr double kShortStepMs = 250, kLongStepMs = 1000;
-constexpr double kWasteWorth = 1.0 / 30;    // of the time computed may be made void by newcomers; beyond that, steps are short
+constexpr double kWasteWorth = 1.0 / 30;    // of the time computed may be made void by newcomers and cancels; beyond that, steps are short
 constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter rest of a step is waited for
 constexpr auto kLongWait = std::chrono::milliseconds(250);      // for equals
 constexpr auto kLongestWithoutTurn = std::chrono::seconds(2);   // of all batch requests while interactive ones start
@@ -24,11 +26,14 @@ auto find_id(List& list, uint64_t id) {
   return std::ranges::find_if(list, [id](const auto& request) { return request->prepared.id == id; });
 }
 
+// Sliding windows and recurrent states cannot be cut to a beginning: a saved one serves only a prompt that goes on where it ends.
+bool has_whole_states(const Decoder& decoder) { return decoder.is_recurrent() || decoder.window() > 0; }
+
 }  // namespace
 
 StepLoop::StepLoop(Decoder& decoder, Options options, Sink sink)
     : decoder_(decoder), options_(options), sink_(std::move(sink)), table_(options.sequence_ids, options.kv_cells),
-      parked_(options.host_cache_bytes, decoder.is_recurrent() || decoder.window() > 0) {}
+      parked_(options.host_cache_bytes, has_whole_states(decoder)) {}
 
 // ---- from other threads
 
@@ -313,7 +318,8 @@ bool StepLoop::pause_batch_for(const Request& request) {
 // Gives the request its sequence, with the longest beginning that the cells or a parked state have.
 SequenceId StepLoop::place(const Request& request, size_t limit, const SequenceTable::Admission& plan) {
   const uint64_t scope = request.prepared.scope;
-  const auto parked = parked_.find(request.tokens, scope, decoder_.is_recurrent() || decoder_.window() > 0);
+  const auto find_parked = [&] { return parked_.find(request.tokens, scope, has_whole_states(decoder_)); };
+  const auto parked = find_parked();
   if (parked.state == nullptr || parked.shared < plan.shared + kWorthRestoring) {
     carry_out(plan, limit, scope);
     return plan.sequence;
@@ -325,7 +331,7 @@ SequenceId StepLoop::place(const Request& request, size_t limit, const SequenceT
     return plan.sequence;
   }
   carry_out(*cold, limit, scope);  // may park others and so move states
-  const size_t restored = restore(cold->sequence, parked_.find(request.tokens, scope, decoder_.is_recurrent() || decoder_.window() > 0));
+  const size_t restored = restore(cold->sequence, find_parked());
   for (size_t i = 0; i < restored; ++i) table_.append(cold->sequence, request.tokens[i]);
   return cold->sequence;
 }
@@ -386,7 +392,8 @@ void StepLoop::park(SequenceId id) {
   if (parked_.covers(sequence.tokens, sequence.scope) || !is_quick_to_copy(id)) return;
   const auto begin = Clock::now();
   auto bytes = decoder_.save(id);
-  copy_ms_per_token_ = std::chrono::duration<double, std::milli>(Clock::now() - begin).count() / static_cast<double>(std::max<size_t>(1, sequence.tokens.size()));
+  const double took_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  copy_ms_per_token_ = took_ms / static_cast<double>(std::max<size_t>(1, sequence.tokens.size()));
   if (!bytes.empty()) parked_.add({sequence.scope, sequence.tokens, std::move(bytes)});
 }
 
@@ -452,8 +459,8 @@ void StepLoop::choose_claims() {
 }
 
 // Prompt tokens of this request that may join a step of `streams`. A steady pace is owed to interactive streams that were there before it came,
-// and to those that have had less than their share.
-size_t StepLoop::slice_for(const Request& request, size_t streams) const {
+// and to those that have had less than their share. Without one the step takes `most_ms` at most.
+size_t StepLoop::slice_for(const Request& request, size_t streams, double most_ms) const {
   const size_t most = decoder_.batch_capacity() - std::min(decoder_.batch_capacity(), streams);
   const bool polite = std::ranges::any_of(running_, [&](const auto& other) {
     if (other->began == 0 || other->in_batch == 0 || other->claim->prepared.batch) return false;
@@ -462,7 +469,7 @@ size_t StepLoop::slice_for(const Request& request, size_t streams) const {
   });
   if (polite) return times_.polite_slice(streams, most);
   const double target_ms = wasted_ms_ > 0 || decoder_.is_recurrent() ? kShortStepMs : kLongStepMs;
-  const size_t all = times_.within(std::min(target_ms, step_limit_ms_), decoder_.batch_capacity());
+  const size_t all = times_.within(std::min(target_ms, most_ms), decoder_.batch_capacity());
   return std::min(most, std::max<size_t>(all > streams ? all - streams : 0, 1));
 }
 
@@ -482,29 +489,33 @@ void StepLoop::order_prompts(std::vector<Request*>& prompts) const {
   const auto levels = [](const Flow& flow) {
     return std::array{Flow{flow[kFlowUser]}, Flow{flow[kFlowUser], flow[kFlowProcess]}, flow};
   };
-  std::array<std::map<Flow, size_t>, std::tuple_size_v<Flow>> shortest;
+  constexpr size_t kLevels = std::tuple_size_v<Flow>;
+  std::array<std::map<Flow, size_t>, kLevels> shortest;
   for (const Request* const prompt : prompts) {
     const auto nodes = levels(prompt->claim->prepared.flow);
-    for (size_t level = 0; level < nodes.size(); ++level) {
+    for (size_t level = 0; level < kLevels; ++level) {
       const size_t rest = missing(*prompt);
       const auto at = shortest[level].try_emplace(nodes[level], rest).first;
       at->second = std::min(at->second, rest);
     }
   }
-  const auto key = [&](const Request* prompt) {
+  using Key = std::array<uint64_t, 1 + 2 * kLevels + 2>;
+  std::vector<std::pair<Key, Request*>> order;
+  for (Request* const prompt : prompts) {
     const Flow& flow = prompt->claim->prepared.flow;
     const auto nodes = levels(flow);
     const auto served = share_.served(flow);
-    std::vector<uint64_t> parts{prompt->claim->prepared.batch};
-    for (size_t level = 0; level < nodes.size(); ++level) {
-      parts.push_back(served[level] / kShareQuantum);
-      parts.push_back(shortest[level].at(nodes[level]));
+    Key key{prompt->claim->prepared.batch};
+    for (size_t level = 0; level < kLevels; ++level) {
+      key[1 + 2 * level] = served[level] / kShareQuantum;
+      key[2 + 2 * level] = shortest[level].at(nodes[level]);
     }
-    parts.push_back(missing(*prompt));
-    parts.push_back(prompt->arrived);
-    return parts;
-  };
-  std::ranges::sort(prompts, {}, key);
+    key[1 + 2 * kLevels] = missing(*prompt);
+    key[2 + 2 * kLevels] = prompt->arrived;
+    order.emplace_back(key, prompt);
+  }
+  std::ranges::sort(order);
+  std::ranges::transform(order, prompts.begin(), [](const auto& entry) { return entry.second; });
 }
 
 void StepLoop::build_batch() {
@@ -528,10 +539,11 @@ void StepLoop::build_batch() {
   if (protected_step_) return;
   order_prompts(prompts);
   const size_t decoding = batch_.size();
-  if (!prompts.empty()) step_limit_ms_ = kBesideFirstToken * times_.predicted_ms(decoding + missing(*prompts.front()));
+  if (prompts.empty()) return;
+  const double most_ms = kBesideFirstToken * times_.predicted_ms(decoding + missing(*prompts.front()));  // it shall not wait long for the others
   for (Request* const request : prompts) {
     const size_t taken = batch_.size() - decoding;  // by prompts that go before it
-    const size_t slice = slice_for(*request, decoding);
+    const size_t slice = slice_for(*request, decoding, most_ms);
     if (slice <= taken) break;
     add_to_batch(*request, std::min(missing(*request), slice - taken));
   }
@@ -581,17 +593,16 @@ bool StepLoop::compute(engine_wire::Step& step) {
   }
   const bool half_moved = decoder_.is_recurrent();  // states of all sequences may be
   if (half_moved || outcome == Decoder::Outcome::kNoCells) drop_held();
-  for (const auto& request : running_) {
-    if (half_moved) request->in_batch = std::max<size_t>(request->in_batch, 1);
-  }
-  fail_batch(step, outcome == Decoder::Outcome::kNoCells ? "the model could not compute: no KV cells" : "the model could not compute");
+  const char* const why = outcome == Decoder::Outcome::kNoCells ? "the model could not compute: no KV cells" : "the model could not compute";
+  fail_running(step, why, half_moved);
   return false;
 }
 
-void StepLoop::fail_batch(engine_wire::Step& step, const std::string& why) {
+// `all`: also those that were not in the batch.
+void StepLoop::fail_running(engine_wire::Step& step, const std::string& why, bool all) {
   for (auto at = running_.begin(); at != running_.end();) {
     Request& request = **at;
-    if (request.in_batch == 0) {
+    if (!all && request.in_batch == 0) {
       ++at;
       continue;
     }

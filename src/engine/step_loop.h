@@ -4,13 +4,11 @@
 // decoder's cells; the decoder outlives it.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -131,10 +129,10 @@ class StepLoop {
   void build_batch();
   void choose_claims();
   void order_prompts(std::vector<Request*>& prompts) const;
-  size_t slice_for(const Request& request, size_t streams) const;
+  size_t slice_for(const Request& request, size_t streams, double most_ms) const;
   void add_to_batch(Request& request, size_t count);
   bool compute(engine_wire::Step& step);
-  void fail_batch(engine_wire::Step& step, const std::string& why);
+  void fail_running(engine_wire::Step& step, const std::string& why, bool all);
   void undo_batch();
   void accept_tokens(engine_wire::Step& step);
   void next_token(Request& request, engine_wire::Step::Entry& entry);
@@ -154,7 +152,6 @@ class StepLoop {
   uint64_t events_ = 0;
   double copy_ms_per_token_ = 0.03;      // of a state into host memory; measured each time
   Clock::time_point batch_served_{};     // when a batch request last was in a batch that was computed
-  double step_limit_ms_ = 0;             // of the step that is being built: the first prompt in it shall not wait long for the others
   double wasted_ms_ = 0;                 // in steps that were aborted, less a share of what was computed since
   bool admission_changed_ = false;       // since the last try to admit the first that waits for cells
   bool held_changed_ = false;            // since the last park_held()

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -214,6 +215,7 @@ std::vector<Token> prompt(Token first, size_t count) {
   return tokens;
 }
 
+constexpr std::array kAllKinds{FakeDecoder::Kind::kFull, FakeDecoder::Kind::kWindow, FakeDecoder::Kind::kRecurrent};
 const StepLoop::Options kSmall{.n_ctx = 200, .sequences = 4, .sequence_ids = 8, .kv_cells = 400, .host_cache_bytes = 1 << 20};
 
 TEST(StepLoop, AHeldPrefixIsNotComputedAgain) {
@@ -262,7 +264,7 @@ TEST(StepLoop, AnotherScopeSharesNothing) {
 }
 
 TEST(StepLoop, APausedRequestGoesOnWithTheSameAnswer) {
-  for (const auto kind : {FakeDecoder::Kind::kFull, FakeDecoder::Kind::kWindow, FakeDecoder::Kind::kRecurrent}) {
+  for (const auto kind : kAllKinds) {
     Engine engine(kind, kSmall, 16);
     engine.ask(1, prompt(9, 50), 40);
     for (int step = 0; step < 8; ++step) engine.loop.step_once();
@@ -355,7 +357,7 @@ TEST(StepLoop, WhatIsHeldIsCopiedBeforeItsCellsAreNeeded) {
 }
 
 TEST(StepLoop, AfterAFailedStepNothingIsReusedThatItMayHaveSpoiled) {
-  for (const auto kind : {FakeDecoder::Kind::kFull, FakeDecoder::Kind::kWindow, FakeDecoder::Kind::kRecurrent}) {
+  for (const auto kind : kAllKinds) {
     Engine engine(kind, kSmall, 16);
     engine.ask(1, prompt(1, 50), 20);
     engine.finish();
@@ -480,7 +482,7 @@ TEST_P(StepLoopTrace, RandomTracesGiveExactlyTheColdAnswers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Memories, StepLoopTrace,
-                         ::testing::Values(FakeDecoder::Kind::kFull, FakeDecoder::Kind::kWindow, FakeDecoder::Kind::kRecurrent));
+                         ::testing::ValuesIn(kAllKinds));
 
 }  // namespace
 }  // namespace inferd::engine

@@ -17,7 +17,8 @@ class StepTimes {
   size_t within(double ms, size_t most) const;
 
   /// Prompt tokens next to `streams` that are owed a steady pace: as many as leave the step at most kSlowdown times the streams' own, and
-  /// at least so many that they have half of the time. The measured times follow the depth of the prompt, so its share of the time stays the same while its tokens get dearer.
+  /// at least so many that they have half of the time. The measured times follow the depth of the prompt, so its share of the time stays
+  /// the same while its tokens get dearer.
   size_t polite_slice(size_t streams, size_t most) const;
 
  private:

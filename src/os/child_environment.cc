@@ -1,5 +1,6 @@
 #include "os/child_environment.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace inferd::os {
@@ -11,8 +12,7 @@ std::vector<std::string> child_environment(const std::vector<std::string>& added
   }
   for (const std::string& entry : added) {
     const std::string name = entry.substr(0, entry.find('='));
-    bool set = false;
-    for (const std::string& other : environment) set = set || other.starts_with(name + "=");
+    const bool set = std::ranges::any_of(environment, [&](const std::string& other) { return other.starts_with(name + "="); });
     if (!set) environment.push_back(entry);
   }
   return environment;

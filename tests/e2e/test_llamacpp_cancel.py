@@ -10,8 +10,9 @@ from wire import request
 
 @pytest.fixture
 def single(start_llama):
-    """A daemon that runs one request at a time."""
-    return start_llama("--active-permits", "1")
+    """A daemon that runs one request at a time. Each place is taken until the engine has let go of its request, so a busy machine needs
+    more of them."""
+    return start_llama("--active-permits", "1", "--queue-depth", "32")
 
 
 def cancelled(daemon, id):
