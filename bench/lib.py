@@ -560,7 +560,7 @@ def chat_events(stream):
             fail(f"llama-server answered {b''.join(stream.parts).decode(errors='replace')}")
 
 
-def chat_answer(stream):
+def chat_answer(stream, may_be_empty=False):
     times, usage, text, stop, done_at = [], None, "", "", None
     for at, event in chat_events(stream):
         for choice in event.get("choices", []):
@@ -570,8 +570,8 @@ def chat_answer(stream):
             if choice.get("finish_reason"):
                 stop, done_at = choice["finish_reason"], at
         usage = event.get("usage") or usage
-    if usage is None or not times:
-        fail(f"llama-server's stream has no usage: {b''.join(stream.parts).decode(errors='replace')[-400:]}")
+    if usage is None or not (times or may_be_empty):
+        fail(f"llama-server's stream has no usage or no text: {b''.join(stream.parts).decode(errors='replace')[-400:]}")
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
     return Answer(
         stream.sent_at, times, done_at, text, usage["prompt_tokens"], usage["completion_tokens"], cached, stop

@@ -61,7 +61,7 @@ class Hog:
             self.errors[error] = self.errors.get(error, 0) + 1
             self.retry_at.append(time.monotonic() + RETRY_SECONDS)
             return
-        answer = lib.chat_answer(stream) if self.arguments.port else lib.v1_answer(stream)
+        answer = lib.chat_answer(stream, may_be_empty=True) if self.arguments.port else lib.v1_answer(stream)
         self.last_at = answer.done_at
         self.completed += 1
         self.prompt_tokens += answer.prompt_tokens
