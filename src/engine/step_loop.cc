@@ -226,7 +226,7 @@ void StepLoop::forget(Request& request) {
 bool StepLoop::goes_before(const Request& a, const Request& b) const {
   if (a.prepared.batch != b.prepared.batch) return !a.prepared.batch;
   if (const int order = share_.compare(a.prepared.flow, b.prepared.flow); order != 0) return order < 0;
-  return a.arrived < b.arrived;
+  return a.prepared.id < b.prepared.id;  // as they came to the daemon: what was prepared sooner may have come later
 }
 
 void StepLoop::admit_waiting() {
@@ -511,7 +511,7 @@ void StepLoop::order_prompts(std::vector<Request*>& prompts) const {
       key[2 + 2 * level] = shortest[level].at(nodes[level]);
     }
     key[1 + 2 * kLevels] = missing(*prompt);
-    key[2 + 2 * kLevels] = prompt->arrived;
+    key[2 + 2 * kLevels] = prompt->prepared.id;
     order.emplace_back(key, prompt);
   }
   std::ranges::sort(order);

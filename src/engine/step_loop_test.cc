@@ -254,6 +254,18 @@ TEST(StepLoop, AWaiterGoesOnWhenTheOneItWaitsForIsCancelled) {
   EXPECT_EQ(engine.removed, std::set<uint64_t>{1});
 }
 
+TEST(StepLoop, WhoCameFirstGoesFirstThoughItWasPreparedLater) {
+  Engine engine(FakeDecoder::Kind::kFull, {.n_ctx = 400, .sequences = 4, .sequence_ids = 8, .kv_cells = 400, .host_cache_bytes = 0}, 16);
+  engine.ask(1, prompt(1, 50), 350);
+  ASSERT_TRUE(engine.loop.step_once());
+  engine.ask(3, prompt(3, 20), 2);
+  engine.ask(2, prompt(2, 20), 380);  // all cells, like the first
+  ASSERT_TRUE(engine.loop.step_once());
+  ASSERT_TRUE(engine.loop.cancel(1));
+  engine.finish();
+  EXPECT_EQ(engine.first_tokens, (std::vector<uint64_t>{2, 3}));
+}
+
 TEST(StepLoop, AnotherScopeSharesNothing) {
   Engine engine(FakeDecoder::Kind::kFull, kSmall);
   engine.ask(1, prompt(1, 100), 1, 7);
