@@ -3,7 +3,7 @@
 set -euo pipefail
 packages=(build-essential cmake ninja-build pkg-config git ca-certificates python3 python3-venv
   libboost1.81-dev libboost-json1.81-dev libspdlog-dev libcli11-dev libre2-dev libssl-dev
-  libseccomp-dev
+  libseccomp-dev libsystemd-dev libcurl4-openssl-dev
   libgtest-dev libgmock-dev)
 missing=()
 for package in "${packages[@]}"; do

@@ -14,7 +14,7 @@ enum class Code {
   kBackendUnavailable,  // no backend can answer now: the caller tries later, the operator looks at the log
   kFrameTooLarge,       // the peer sent more than the limit of a frame: the caller sends less
   kInternal,            // a defect of ours or of a library: the operator reports it
-  kUsage,               // a wrong command line or environment: whoever started the program
+  kUsage,               // a wrong command line, environment or config file: whoever started the program
   kNotInThisBuild,      // something that this build does not have: the operator takes it out
   kNotFound,            // a file or socket that should be there is not
   kInUse,               // somebody else holds the lock, socket or port

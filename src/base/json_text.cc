@@ -63,6 +63,12 @@ void append_json_text(std::string& out, std::string_view text) {
   out += '"';
 }
 
+std::string json_text(std::string_view text) {
+  std::string out;
+  append_json_text(out, text);
+  return out;
+}
+
 void append_json_number(std::string& out, uint64_t value) { append_chars(out, value); }
 void append_json_number(std::string& out, int64_t value) { append_chars(out, value); }
 void append_json_number(std::string& out, double value) {

@@ -24,6 +24,8 @@ class Filter {
  public:
   /// `text` null = not set. Not set or not understood: info. Set but empty: errors only.
   static Filter parse(const char* text);
+  /// True if every directive is understood; parse() skips those that are not. Blank is valid.
+  static bool is_valid(std::string_view text);
   bool enabled(Level level, std::string_view component) const;
   Level most_verbose() const { return most_verbose_; }
 
@@ -46,6 +48,8 @@ class Sink {
 
 /// Installs filter and sink (null: standard error at once). Before the first thread or after the last one.
 void install(Filter filter, Sink* sink);
+/// Another filter from now on. Any thread.
+void set_filter(Filter filter);
 bool enabled(Level level, std::string_view component);
 void write(Level level, std::string_view component, std::string_view message);
 

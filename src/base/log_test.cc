@@ -29,5 +29,22 @@ TEST(LogFilter, TakesNumbersAndPairs) {
   EXPECT_EQ(filter.most_verbose(), Level::kDebug);
 }
 
+TEST(LogFilter, WhatIsNotUnderstoodIsNotValid) {
+  for (const char* text : {"", " ", "warn", "WARN", "0", "5", "warn, engine=debug", "inferd_daemon::activity=off,3"}) {
+    EXPECT_TRUE(Filter::is_valid(text)) << text;
+  }
+  for (const char* text : {"loud", "6", "warn,", ",", "warn,engine", "engine=loud", "=debug", "===", "warn;debug", "a::=info"}) {
+    EXPECT_FALSE(Filter::is_valid(text)) << text;
+  }
+}
+
+// One directive with a typing error must not cost the others.
+TEST(LogFilter, ParsingSkipsWhatIsNotUnderstood) {
+  const Filter filter = Filter::parse("loud,warn,engine=debug,=trace,x=");
+  EXPECT_FALSE(filter.enabled(Level::kInfo, "any"));
+  EXPECT_TRUE(filter.enabled(Level::kDebug, "engine"));
+  EXPECT_EQ(filter.most_verbose(), Level::kDebug);
+}
+
 }  // namespace
 }  // namespace inferd::log

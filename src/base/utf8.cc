@@ -82,4 +82,17 @@ std::string_view cut_utf8(std::string_view text, size_t max_bytes) {
   return text.substr(0, max_bytes);
 }
 
+std::string printable(std::string_view text) {
+  const std::string valid = to_valid_utf8(text);
+  std::string out;
+  for (size_t i = 0; i < valid.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(valid[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < valid.size() ? valid[i + 1] : 0);
+    const bool is_c1 = byte == 0xC2 && next >= 0x80 && next < 0xA0;  // U+0080 to U+009F
+    if (is_c1) ++i;
+    out += is_c1 || byte < 0x20 || byte == 0x7F ? '?' : valid[i];
+  }
+  return out;
+}
+
 }  // namespace inferd

@@ -19,4 +19,7 @@ std::string to_valid_utf8(std::string_view text);
 /// `text` cut to at most `max_bytes`, never inside a character.
 std::string_view cut_utf8(std::string_view text, size_t max_bytes);
 
+/// Text of others in one line for a terminal, which would act upon control characters: each becomes '?'.
+std::string printable(std::string_view text);
+
 }  // namespace inferd

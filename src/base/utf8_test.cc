@@ -42,5 +42,11 @@ TEST(Utf8, CutsAtACharacter) {
   EXPECT_EQ(cut_utf8("aä", 3), "aä");
 }
 
+TEST(Utf8, PrintableKeepsTextAndLeavesNoControlCharacter) {
+  EXPECT_EQ(printable("größe 7"), "größe 7");
+  EXPECT_EQ(printable("a\nb\x1b[2J\x7f\xc2\x9b"), "a?b?[2J??");
+  EXPECT_EQ(printable("\xff"), "\xef\xbf\xbd");
+}
+
 }  // namespace
 }  // namespace inferd

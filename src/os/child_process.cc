@@ -51,7 +51,8 @@ Result<ChildProcess> ChildProcess::start(const std::filesystem::path& program, c
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    // Both may go to the whole group (Ctrl-C, a service manager): the daemon decides when the engine ends.
+    // They may go to the whole group (Ctrl-C, a service manager, a closed terminal): the daemon decides when the engine ends.
+    ::signal(SIGHUP, SIG_IGN);
     ::signal(SIGINT, SIG_IGN);
     ::signal(SIGTERM, SIG_IGN);
     ::signal(SIGPIPE, SIG_DFL);

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <stdio_ext.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 
 #include "os/os_error.h"
@@ -16,6 +18,21 @@ Result<UniqueFd> open_regular_file(const std::filesystem::path& path) {
   if (!fd || ::fstat(fd.get(), &info) != 0) return os_fail(errno, path.string());
   if (!S_ISREG(info.st_mode)) return fail(Code::kUsage, path.string() + ": not a regular file");
   return fd;
+}
+
+Result<std::string> read_stream(const std::filesystem::path& path, size_t max_bytes) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return os_fail(errno, path.string());
+  std::string bytes;
+  std::array<char, 16 * 1024> part;
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), part.data(), part.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return os_fail(errno, path.string());
+    if (got == 0) return bytes;
+    bytes.append(part.data(), static_cast<size_t>(got));
+    if (bytes.size() > max_bytes) return fail(Code::kUsage, path.string() + ": larger than " + std::to_string(max_bytes) + " bytes");
+  }
 }
 
 Result<InputStream> input_stream(int fd) {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "base/error.h"
 #include "os/unique_fd.h"
@@ -12,6 +13,10 @@ namespace inferd::os {
 
 /// Opens a regular file. Errors name the path; a folder, a pipe or a device is kUsage and is not waited for.
 Result<UniqueFd> open_regular_file(const std::filesystem::path& path);
+
+/// The bytes of a file, a pipe or a device from the beginning to the end, read once, as a stream. Blocks until the writer of a pipe is
+/// done. Errors name the path; more than `max_bytes` is kUsage, a folder kIo.
+Result<std::string> read_stream(const std::filesystem::path& path, size_t max_bytes);
 
 using InputStream = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 

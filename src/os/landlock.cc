@@ -47,11 +47,17 @@ std::string reason(int error) {
 
 }  // namespace
 
-Result<int> enter_landlock() {
+Result<int> landlock_version() {
   const auto abi = static_cast<int>(::syscall(SYS_landlock_create_ruleset, nullptr, 0, kQueryVersion));
   if (abi < 0) return fail(Code::kNotPermitted, reason(errno));
+  return abi;
+}
+
+Result<int> enter_landlock() {
+  const auto abi = landlock_version();
+  if (!abi) return abi;
   const RulesetAttributes attributes{
-      .handled_access_fs = rights_on_files(abi), .handled_access_net = rights_on_network(abi), .scoped = scopes(abi)};
+      .handled_access_fs = rights_on_files(*abi), .handled_access_net = rights_on_network(*abi), .scoped = scopes(*abi)};
   const UniqueFd ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0)));
   if (!ruleset || ::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) return fail(Code::kNotPermitted, reason(errno));
   return abi;

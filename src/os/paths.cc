@@ -10,6 +10,16 @@
 
 namespace inferd::os {
 namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kServiceRuntimeDirectory = "/run/inferd";  // packaging/inferd.service
+
+bool only_root_writes_to(const fs::path& folder) {
+  struct stat info{};
+  return ::lstat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == 0 && (info.st_mode & 0022) == 0;
+}
+
+}  // namespace
 
 std::optional<std::string> env(const char* name) {
   const char* value = std::getenv(name);
@@ -22,6 +32,7 @@ std::vector<fs::path> runtime_directories_to_try() {
   if (const auto xdg = env("XDG_RUNTIME_DIR")) list.push_back(fs::path(*xdg) / "inferd");
   if (const auto home = env("HOME")) list.push_back(fs::path(*home) / ".inferd" / "run");
   list.push_back("/tmp/inferd-" + std::to_string(::getuid()));
+  list.push_back(kServiceRuntimeDirectory);
   return list;
 }
 
@@ -29,7 +40,16 @@ fs::path runtime_directory() { return runtime_directories_to_try().front(); }
 
 bool is_trusted_directory(const fs::path& path) {
   struct stat info{};
-  return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && (info.st_uid == ::geteuid() || info.st_uid == 0);
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) return false;
+  if (info.st_uid == ::geteuid() || info.st_uid == 0) return true;
+  return path == kServiceRuntimeDirectory && only_root_writes_to(path.parent_path());
+}
+
+fs::path beside_or_lib(const std::string& name) {
+  std::error_code error;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  const fs::path installed = folder.parent_path() / "lib" / "inferd" / name;
+  return !fs::exists(folder / name, error) && fs::exists(installed, error) ? installed : folder / name;
 }
 
 fs::path default_config_file() { return fs::path(env("HOME").value_or(".")) / ".inferd" / "config.json"; }

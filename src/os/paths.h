@@ -18,11 +18,17 @@ std::optional<std::string> env(const char* name);
 /// $XDG_RUNTIME_DIR/inferd, else $HOME/.inferd/run, else /tmp/inferd-<uid>.
 std::filesystem::path runtime_directory();
 
-/// Where clients look for a socket, best first: the daemon's choice under any environment that it may have been started with.
+/// Where clients look for a socket, best first: the daemon's choice under any environment that it may have been started with, then
+/// /run/inferd, the choice of the system's service.
 std::vector<std::filesystem::path> runtime_directories_to_try();
 
-/// True if `path` is a real folder that belongs to us or to root: a socket in it is not some other user's.
+/// True if `path` is a real folder that belongs to us or to root: a socket in it is not some other user's. /run/inferd may belong to the
+/// service's user, as only root makes folders there.
 bool is_trusted_directory(const std::filesystem::path& path);
+
+/// The program `name` that belongs to the running one: beside it, or, where both were installed, in ../lib/inferd. If it is in neither, the
+/// path beside it.
+std::filesystem::path beside_or_lib(const std::string& name);
 
 std::filesystem::path default_config_file();  // $HOME/.inferd/config.json
 std::filesystem::path default_log_directory();  // $INFERD_LOG_DIR, else $HOME/.inferd/logs

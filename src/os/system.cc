@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,6 +50,7 @@ size_t usable_cpus() {
 void prepare_process() {
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(0077);
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // exec takes it back: an engine begins like any other program
 }
 
 namespace {

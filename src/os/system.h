@@ -11,7 +11,8 @@ namespace inferd::os {
 size_t usable_cpus();
 
 /// For a daemon's start, before any thread: a closed peer is an error and no signal; files and folders that it makes are its own,
-/// whatever the umask was.
+/// whatever the umask was; its memory, which holds keys and what callers wrote, is in no core file, and no other program of the same user
+/// reads it or its environment (PR_SET_DUMPABLE 0: /proc/PID/mem, environ, maps and fd are root's).
 void prepare_process();
 
 /// This thread, and threads that it starts, get no SIGTERM and no SIGINT any more. The main thread calls it when it has stopped, so that

@@ -4,7 +4,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <charconv>
@@ -13,7 +12,6 @@
 #include <optional>
 
 #include "os/os_error.h"
-#include "os/peer.h"
 
 namespace inferd::os {
 namespace {
@@ -50,35 +48,48 @@ std::optional<Address> parse_address(const std::string& text) {
   return address;
 }
 
+std::string bound_address(int fd) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+  return address_text(storage);
+}
+
+}  // namespace
+
+std::string address_text(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&address);
+    ::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
+  }
+  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&address);
+  ::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+  return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6->sin6_port));
+}
+
 void send_without_delay(int fd) {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-std::string bound_address(int fd, const std::string& asked) {
-  sockaddr_storage storage{};
-  socklen_t length = sizeof storage;
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);
-  const auto port = storage.ss_family == AF_INET ? reinterpret_cast<sockaddr_in*>(&storage)->sin_port
-                                                 : reinterpret_cast<sockaddr_in6*>(&storage)->sin6_port;
-  return asked.substr(0, asked.rfind(':') + 1) + std::to_string(ntohs(port));
+Status check_address(const std::string& text, const std::string& option) {
+  if (parse_address(text)) return {};
+  return fail(Code::kUsage, option + ": \"" + text + "\" is no socket address; expected IP:PORT, for example 127.0.0.1:47321");
 }
 
-}  // namespace
-
 Result<TcpListener> listen_tcp(const std::string& text, const std::string& option) {
+  if (auto checked = check_address(text, option); !checked) return std::unexpected(checked.error());
   const auto address = parse_address(text);
-  if (!address) {
-    return fail(Code::kUsage, option + ": \"" + text + "\" is no socket address; expected IP:PORT, for example 127.0.0.1:47321");
-  }
   UniqueFd fd(::socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return os_fail(errno, option + ": socket");
   const int on = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  send_without_delay(fd.get());  // inherited by accepted sockets
+  send_without_delay(fd.get());
   if (::bind(fd.get(), address->get(), address->length) != 0) return os_fail(errno, option + ": bind " + text);
   if (::listen(fd.get(), 1024) != 0) return os_fail(errno, option + ": listen on " + text);
-  std::string actual = bound_address(fd.get(), text);
+  std::string actual = bound_address(fd.get());
   return TcpListener{std::move(fd), std::move(actual)};
 }
 
