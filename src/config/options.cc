@@ -7,6 +7,10 @@
 #include <charconv>
 #include <cstdlib>
 #include <limits>
+#include <map>
+#include <set>
+
+#include "os/secret_memory.h"
 
 namespace inferd {
 namespace {
@@ -63,22 +67,35 @@ class Table {
   }
 
   // Puts every variable that is set and whose option is not on the command line in front of the arguments.
-  Status add_environment(std::vector<std::string>& arguments) const {
+  Status add_environment(std::vector<std::string>& arguments) {
     for (const auto& [option, name, variable] : variables_) {
       const char* value = std::getenv(variable.c_str());
       if (value == nullptr || std::ranges::find(arguments, name) != arguments.end()) continue;
       if (std::ranges::find(flags_, option) != flags_.end()) {
         if (std::string_view(value) == "true") {
+          from_environment_.insert(name);
           arguments.push_back(name);
         } else if (std::string_view(value) != "false") {
           return fail(Code::kUsage, variable + ": \"" + value + "\" is neither true nor false");
         }
         continue;
       }
+      from_environment_.insert(name);
       arguments.push_back(name);
       arguments.emplace_back(value);
     }
     return {};
+  }
+
+  /// After the parse: the options that have a value, and who gave it.
+  std::map<std::string, ValueSource, std::less<>> given() const {
+    std::map<std::string, ValueSource, std::less<>> found;
+    for (const auto& [option, name, variable] : variables_) {
+      if (option->count() == 0) continue;
+      found[name] = {ValueSource::From::kCommandLine, name};
+      if (from_environment_.contains(name)) found[name] = {ValueSource::From::kEnvironment, variable};
+    }
+    return found;
   }
 
  private:
@@ -97,6 +114,7 @@ class Table {
   };
   std::vector<Variable> variables_;
   std::vector<CLI::Option*> flags_;
+  std::set<std::string> from_environment_;  // names of options
 };
 
 // "--opt=VALUE" becomes two arguments, so that an empty VALUE stays one. A negative number keeps its "=".
@@ -156,25 +174,35 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
       ->check(&check_seconds);
   table.add("sandbox", o.sandbox, "Confine the engine: auto (default; warns if the system cannot), required or off")
       ->check(CLI::IsMember({"auto", "required", "off"}));
+  table.add("verify", o.verify, "A model file that was verified and has not changed since: recorded (default) trusts that, always hashes")
+      ->check(CLI::IsMember({"always", "recorded"}));
   table.add("api-key", o.api_key, "Key that TCP clients must send first");
-  std::string text;
-  uint64_t seconds = 300;
-  for (const char* name : {"openai-base-url", "openai-api-key", "openai-model", "bedrock-region", "bedrock-model-id", "bedrock-endpoint"}) {
-    later[table.add(name, text, "Not in this build")] = name;
-  }
-  for (const char* name : {"openai-timeout-secs", "bedrock-timeout-secs"}) later[table.add(name, seconds, "Not in this build")] = name;
+  const auto not_yet = [&](const std::string& name, auto& into) {
+    later[table.add(name, into, "Not in this build")] = name;
+  };
+  not_yet("openai-base-url", o.openai_base_url);
+  not_yet("openai-api-key", o.openai_api_key);
+  not_yet("openai-model", o.openai_model);
+  not_yet("openai-timeout-secs", o.openai_timeout_secs);
+  not_yet("bedrock-region", o.bedrock_region);
+  not_yet("bedrock-model-id", o.bedrock_model_id);
+  not_yet("bedrock-endpoint", o.bedrock_endpoint);
+  not_yet("bedrock-timeout-secs", o.bedrock_timeout_secs);
   // Its variable is AWS's own and may be set for other programs: only the option itself is an error.
-  auto* bearer = app.add_option("--bedrock-bearer-token", text, "Not in this build");
+  auto* bearer = app.add_option("--bedrock-bearer-token", o.bedrock_bearer_token, "Not in this build");
   later[bearer] = "bedrock-bearer-token";
-  table.add("config", o.config, "Configuration file (not in this build)")->check(not_empty);
+  table.add("config", o.config, "Configuration file (default: ~/.inferd/config.json, if there is one)")->check(not_empty);
   table.add("admin-addr", o.admin_addr, "Admin socket (default: <runtime dir>/admin.sock)")->check(not_empty);
   auto* v2 = table.add_flag("v2", o.v2, "Serve the v2 surface (not in this build)");
-  auto* v2_addr = table.add("v2-addr", text, "Not in this build")->check(not_empty);
-  auto* v2_tcp = table.add("v2-tcp", text, "Not in this build")->excludes(v2_addr);
+  auto* v2_addr = table.add("v2-addr", o.v2_addr, "Not in this build")->check(not_empty);
+  auto* v2_tcp = table.add("v2-tcp", o.v2_tcp, "Not in this build")->excludes(v2_addr);
   auto* embed = table.add_flag("embed", o.embed, "Serve the embed surface (not in this build)");
-  auto* embed_addr = table.add("embed-addr", text, "Not in this build")->check(not_empty);
-  auto* embed_tcp = table.add("embed-tcp", text, "Not in this build")->excludes(embed_addr);
+  auto* embed_addr = table.add("embed-addr", o.embed_addr, "Not in this build")->check(not_empty);
+  auto* embed_tcp = table.add("embed-tcp", o.embed_tcp, "Not in this build")->excludes(embed_addr);
   for (auto* option : {v2, v2_addr, v2_tcp, embed, embed_addr, embed_tcp}) later[option] = option->get_name().substr(2);
+
+  auto* check_config = app.add_flag("--check-config", o.check_config, "Print the effective configuration and where each value is from");
+  app.add_flag("--json", o.json, "With --check-config: as JSON")->needs(check_config);
 
   const auto hidden = [](CLI::Option* option) { option->group(""); };
   std::string tape;
@@ -182,7 +210,7 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   hidden(app.add_option("--mock-tape", tape));
   hidden(app.add_option("--mock-delay-ms", o.mock_delay_ms)->check(&check_integer<uint64_t>));
   hidden(app.add_option("--mock-fault", o.mock_fault)->check(&check_fault));
-  for (const char* name : {"--api-key", "--openai-api-key", "--bedrock-bearer-token"}) hidden(app.get_option(name));
+  for (const std::string_view name : kSecretOptions) hidden(app.get_option(std::string(name)));
   hidden(app.add_option("--engine-argument", o.engine_arguments)->allow_extra_args(false));
 
   std::vector<std::string> arguments = split_arguments(argc, argv);
@@ -197,10 +225,17 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   } catch (const CLI::ParseError& error) {
     return fail(Code::kUsage, error.what());
   }
+  o.given = table.given();
   for (const auto& [option, name] : later) {
-    if (option->count() > 0) o.not_in_this_build.push_back("--" + name);
+    if (option->count() == 0) continue;
+    const auto given = o.given.find("--" + name);
+    const bool from_environment = given != o.given.end() && given->second.from == ValueSource::From::kEnvironment;
+    if (from_environment && std::ranges::find(kSecretOptions, given->first) != kSecretOptions.end()) continue;  // a key may be there for other programs
+    o.not_in_this_build.push_back(given == o.given.end() ? "--" + name : given->second.name);
   }
   std::ranges::sort(o.not_in_this_build);
+  if (const char* filter = std::getenv("INFERD_LOG")) o.log_filter = filter;
+  if (bearer->count() > 0) o.given["--bedrock-bearer-token"] = {ValueSource::From::kCommandLine, "--bedrock-bearer-token"};
   if (!tape.empty()) {
     boost::system::error_code error;
     auto pieces = boost::json::try_value_to<std::vector<std::string>>(boost::json::parse(tape, error));
@@ -208,6 +243,13 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
     o.mock_tape = std::move(*pieces);
   }
   return ParsedCommandLine{std::move(o), {}};
+}
+
+void wipe_secrets(DaemonOptions& options) {
+  for (std::optional<std::string>* key : {&options.api_key, &options.openai_api_key, &options.bedrock_bearer_token}) {
+    if (*key) os::wipe(**key);
+    key->reset();
+  }
 }
 
 }  // namespace inferd

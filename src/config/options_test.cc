@@ -94,6 +94,41 @@ TEST(Options, AFlagsVariableIsTrueOrFalse) {
   }
 }
 
+TEST(Options, VerifyIsOneOfTwoWords) {
+  EXPECT_EQ(parse({})->options->verify, "recorded");
+  EXPECT_EQ(parse({"--verify", "always"})->options->verify, "always");
+  EXPECT_FALSE(parse({"--verify", "never"}));
+  const Variable verify("INFERD_VERIFY", "always");
+  EXPECT_EQ(parse({})->options->verify, "always");
+}
+
+TEST(Options, TheLogFilterIsWhateverTheEnvironmentSays) {
+  EXPECT_FALSE(parse({})->options->log_filter);
+  for (const char* value : {"debug", "", "==="}) {
+    const Variable filter("INFERD_LOG", value);
+    EXPECT_EQ(parse({})->options->log_filter, value);
+  }
+}
+
+TEST(Options, WipedKeysAreGoneAndKnownToHaveBeenGiven) {
+  auto parsed = parse({"--api-key", "one", "--openai-api-key", "two", "--bedrock-bearer-token", "three", "--queue-depth", "5"});
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  DaemonOptions& options = *parsed->options;
+  EXPECT_EQ(options.api_key, "one");
+  wipe_secrets(options);
+  EXPECT_FALSE(options.api_key);
+  EXPECT_FALSE(options.openai_api_key);
+  EXPECT_FALSE(options.bedrock_bearer_token);
+  for (const std::string_view name : kSecretOptions) EXPECT_TRUE(options.given.contains(name)) << name;
+  EXPECT_EQ(options.queue_depth, 5u);
+  wipe_secrets(options);
+}
+
+TEST(Options, SecretOptionsAreHiddenInHelp) {
+  const std::string help = parse({"--help"})->text;
+  for (const std::string_view name : kSecretOptions) EXPECT_EQ(help.find(name), std::string::npos) << name;
+}
+
 TEST(Options, HelpAndVersionAreTexts) {
   EXPECT_EQ(parse({"--version"})->text.find("inferd-daemon "), 0u);
   EXPECT_NE(parse({"--help"})->text.find("INFERD_QUEUE_DEPTH"), std::string::npos);
