@@ -1,46 +1,148 @@
 #include "store/digest.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <unistd.h>
+#include <openssl/rand.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <memory>
+#include <cctype>
+#include <chrono>
+#include <optional>
+#include <system_error>
+#include <thread>
 #include <vector>
 
-#include "os/os_error.h"
+#include "base/bounded_queue.h"
+#include "os/file_reader.h"
+#include "os/system.h"
 
 namespace inferd {
 namespace {
-constexpr size_t kReadBytes = 256 * 1024;  // stays in the second-level cache between read() and the hash
-constexpr uint64_t kProgressBytes = 32u << 20;
-}  // namespace
 
-Result<std::string> sha256_of(int fd, const std::atomic<bool>& cancelled, const std::function<void(uint64_t)>& progress) {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) return fail(Code::kInternal, "SHA-256 is not available");
-  std::vector<char> buffer(kReadBytes);
+constexpr size_t kPieceBytes = 256 * 1024;  // all pieces together stay in the processor's caches
+constexpr size_t kPieces = 4;
+constexpr uint64_t kProgressBytes = 32u << 20;
+constexpr auto kProgressTime = std::chrono::seconds(1);  // a slow disk is no stopped one
+
+// Reads a file from front to back on a thread of its own, at most kPieces ahead.
+class ReadAhead {
+ public:
+  struct Piece {
+    std::vector<char> buffer;
+    size_t length = 0;  // 0: the end
+    std::optional<Error> error;
+  };
+
+  explicit ReadAhead(int fd) : fd_(fd), empty_(kPieces), full_(kPieces) {
+    for (size_t i = 0; i < kPieces; ++i) empty_.try_push(Piece{std::vector<char>(kPieceBytes), 0, std::nullopt});
+    const os::TerminationSignalsBlocked blocked;
+    thread_ = std::thread([this] { read_all(); });
+  }
+  ~ReadAhead() {
+    empty_.close();
+    thread_.join();
+  }
+  ReadAhead(const ReadAhead&) = delete;
+  ReadAhead& operator=(const ReadAhead&) = delete;
+
+  /// Not after a piece that is the end or an error.
+  Piece next() { return std::move(*full_.pop()); }
+  void give_back(Piece piece) { empty_.try_push(std::move(piece)); }
+
+ private:
+  void read_all() {
+    os::expect_sequential_reads(fd_);
+    uint64_t at = 0;
+    while (auto piece = empty_.pop()) {
+      auto length = os::read_at(fd_, piece->buffer, at);
+      if (length) {
+        piece->length = *length;
+      } else {
+        piece->error = length.error();
+      }
+      const bool last = !length || *length == 0;
+      at += length.value_or(0);
+      full_.try_push(std::move(*piece));
+      if (last) return;
+    }
+  }
+
+  const int fd_;
+  BoundedQueue<Piece> empty_, full_;
+  std::thread thread_;
+};
+
+Result<std::string> hash_ahead(int fd, const std::atomic<bool>& cancelled, const std::function<void(uint64_t)>& progress) {
+  auto hash = Sha256::make();
+  if (!hash) return std::unexpected(hash.error());
+  ReadAhead file(fd);
   uint64_t at = 0, reported = 0;
+  auto when = std::chrono::steady_clock::now();
   for (;;) {
     if (cancelled.load(std::memory_order_relaxed)) return fail(Code::kBackendUnavailable, "hashing was stopped");
-    const ssize_t n = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return os::os_fail(errno, "read");
-    if (n == 0) break;
-    EVP_DigestUpdate(context.get(), buffer.data(), static_cast<size_t>(n));
-    at += static_cast<uint64_t>(n);
-    if (at - reported >= kProgressBytes) progress(reported = at);
+    auto piece = file.next();
+    if (piece.error) return std::unexpected(*piece.error);
+    if (piece.length == 0) return hash->finish();
+    hash->update({piece.buffer.data(), piece.length});
+    at += piece.length;
+    file.give_back(std::move(piece));
+    const auto now = std::chrono::steady_clock::now();
+    if (at - reported < kProgressBytes && now - when < kProgressTime) continue;
+    when = now;
+    progress(reported = at);
   }
+}
+
+}  // namespace
+
+void Sha256::Free::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_free(context); }
+
+Result<Sha256> Sha256::make() {
+  std::unique_ptr<evp_md_ctx_st, Free> context(EVP_MD_CTX_new());
+  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) return fail(Code::kInternal, "SHA-256 is not available");
+  return Sha256(std::move(context));
+}
+
+void Sha256::update(std::string_view bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
+
+std::string Sha256::finish() {
   std::array<unsigned char, 32> digest{};
-  EVP_DigestFinal_ex(context.get(), digest.data(), nullptr);
+  EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr);
+  return hex_text(digest);
+}
+
+Result<std::string> random_text(size_t bytes) {
+  std::vector<unsigned char> random(bytes);
+  if (RAND_bytes(random.data(), static_cast<int>(random.size())) != 1) return fail(Code::kInternal, "no random numbers are available");
+  auto text = hex_text(random);
+  OPENSSL_cleanse(random.data(), random.size());  // it may become a key
+  return text;
+}
+
+std::string hex_text(std::span<const unsigned char> bytes) {
+  constexpr char kHex[] = "0123456789abcdef";
   std::string text;
-  for (const unsigned char byte : digest) {
-    constexpr char kHex[] = "0123456789abcdef";
+  for (const unsigned char byte : bytes) {
     text += kHex[byte >> 4];
     text += kHex[byte & 15];
   }
   return text;
+}
+
+Result<std::string> sha256_of(int fd, const std::atomic<bool>& cancelled, const std::function<void(uint64_t)>& progress) {
+  try {
+    return hash_ahead(fd, cancelled, progress);
+  } catch (const std::system_error& error) {
+    return fail(Code::kIo, std::string("no thread to read a file with: ") + error.what());
+  }
+}
+
+Result<std::string> sha256_of_text(std::string_view text) {
+  auto hash = Sha256::make();
+  if (!hash) return std::unexpected(hash.error());
+  hash->update(text);
+  return hash->finish();
 }
 
 bool is_sha256(const std::string& text) {
