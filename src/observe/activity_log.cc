@@ -1,30 +1,28 @@
 #include "observe/activity_log.h"
 
-#include <fcntl.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <utility>
 
 #include "base/json_text.h"
 #include "base/utf8.h"
-#include "os/os_error.h"
-#include "os/paths.h"
 #include "os/system.h"
 
 namespace inferd {
 namespace {
 
-constexpr size_t kMaxPendingBytes = 8u << 20;
 constexpr size_t kMaxFieldBytes = 4096;
+constexpr size_t kMaxMessageBytes = 3500;  // with what stands before it less than a pipe that polls as writable takes (PIPE_BUF)
 constexpr size_t kMaxStderrLines = 10'000;
-constexpr size_t kWakeAtBytes = 64 * 1024;                         // do not wait for the interval beyond this
+constexpr size_t kWakeAtBytes = 64 * 1024;                       // do not wait for the interval beyond this
+constexpr size_t kKeptBytes = 1u << 20;                          // a larger buffer is given back once it is empty
 constexpr auto kGatherInterval = std::chrono::milliseconds(20);  // lines of this time are written together
+constexpr auto kRetryInterval = std::chrono::seconds(1);         // while the disk takes nothing
 
 // RFC 3339 in UTC with 0, 3 or 6 fractional digits as needed. The seconds' text is kept: it changes once a second.
 void append_time(std::string& out, std::chrono::system_clock::time_point time) {
@@ -68,13 +66,22 @@ void append_plain(std::string& out, std::string_view word) {
   out += '"';
 }
 
-void append_redacted(std::string& out, const Redactor& redactor, std::string_view text) {
-  // A client may choose an id of any length. It is not cut: half of a secret would match no rule.
-  if (text.size() > kMaxFieldBytes) return append_json_text(out, "[" + std::to_string(text.size()) + " bytes]");
-  if (!redactor.matches(text)) return append_json_text(out, text);
+std::string redacted(const Redactor& redactor, std::string_view text) {
   std::string copy(text);
-  redactor.redact(copy);
-  append_json_text(out, copy);
+  if (redactor.matches(text)) redactor.redact(copy);
+  return copy;
+}
+
+// Of somebody's choice and of any length. It is not cut: half of a secret would match no rule, and the redacted whole may be endless.
+void append_foreign(std::string& out, const Redactor& redactor, std::string_view text) {
+  if (text.size() > kMaxFieldBytes) return append_json_text(out, "[" + std::to_string(text.size()) + " bytes]");
+  append_json_text(out, redacted(redactor, text));
+}
+
+// A message of ours, or of a library: cut behind the redaction.
+std::string shortened(const Redactor& redactor, std::string_view text) {
+  const std::string whole = redacted(redactor, text);
+  return whole.size() <= kMaxMessageBytes ? whole : std::string(cut_utf8(whole, kMaxMessageBytes)) + "...";
 }
 
 struct Message {
@@ -83,19 +90,20 @@ struct Message {
 };
 
 // Keys come out in alphabetical order: `fields` is sorted, and the four of every record are merged in.
-void append_record(std::string& out, const Redactor& redactor, std::chrono::system_clock::time_point time, log::Level level, std::string_view component,
-                   Message message, std::initializer_list<ActivityLog::Field> fields) {
+void append_record(std::string& out, const Redactor& redactor, std::chrono::system_clock::time_point time, log::Level level,
+                   std::string_view component, Message message, std::initializer_list<ActivityLog::Field> fields) {
   out += '{';
   auto field = fields.begin();
   const auto fields_before = [&](std::string_view key) {
     for (; field != fields.end() && field->key < key; ++field) {
+      if (std::holds_alternative<std::monostate>(field->value)) continue;
       append_key(out, field->key);
       if (const auto* word = std::get_if<std::string_view>(&field->value)) {
         append_plain(out, *word);
       } else if (const auto* number = std::get_if<int64_t>(&field->value)) {
         append_json_number(out, *number);
       } else {
-        append_redacted(out, redactor, std::get<ActivityLog::Foreign>(field->value).text);
+        append_foreign(out, redactor, std::get<ActivityLog::Foreign>(field->value).text);
       }
     }
   };
@@ -110,7 +118,7 @@ void append_record(std::string& out, const Redactor& redactor, std::chrono::syst
   if (message.own_word) {
     append_plain(out, message.text);
   } else {
-    append_redacted(out, redactor, message.text);
+    append_json_text(out, shortened(redactor, message.text));
   }
   fields_before("t");
   append_key(out, "t");
@@ -123,18 +131,21 @@ void append_record(std::string& out, const Redactor& redactor, std::chrono::syst
 
 }  // namespace
 
-ActivityLog::ActivityLog(Options options) : options_(std::move(options)) {}
+ActivityLog::ActivityLog(Options options)
+    : options_(std::move(options)),
+      file_(os::RotatingFile::Options{.path = options_.directory / "inferd.ndjson",
+                                      .rotate_at_bytes = options_.rotate_at_bytes,
+                                      .generations = options_.generations}) {}
 
 Result<std::unique_ptr<ActivityLog>> ActivityLog::open(Options options) {
-  if (auto made = os::make_private_directories(options.directory); !made) return std::unexpected(made.error());
   std::unique_ptr<ActivityLog> log(new ActivityLog(std::move(options)));
-  if (auto opened = log->open_file(); !opened) return std::unexpected(opened.error());
+  if (auto opened = log->file_.open(); !opened) return fail(opened.error().code, "activity log " + opened.error().message);
   const os::TerminationSignalsBlocked blocked;
   log->thread_ = std::thread([raw = log.get()] { raw->run(); });
   return log;
 }
 
-ActivityLog::~ActivityLog() {
+void ActivityLog::finish() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -145,138 +156,118 @@ ActivityLog::~ActivityLog() {
 
 void ActivityLog::record(log::Level level, std::string_view component, std::string_view message) {
   const auto now = Clock::now();
-  std::lock_guard lock(mutex_);
-  if (pending_.size() > kMaxPendingBytes || stderr_pending_.size() >= kMaxStderrLines) {
-    ++dropped_;
-    return;
-  }
   // A path may be anything; the texts of events come from frames that were checked.
   const std::string valid = to_valid_utf8(message);
-  append_record(pending_, redactor_, now, level, component, {valid, false}, {});
-  if (options_.to_stderr) stderr_pending_.push_back({now, level, std::string(component), valid});
-  if (waiting_) wake_.notify_one();
+  std::lock_guard lock(mutex_);
+  if (has_room(now)) append_record(pending_, redactor_, now, level, component, {valid, false}, {});
+  if (options_.to_stderr && stderr_pending_.size() < kMaxStderrLines) {
+    stderr_pending_.push_back({now, level, std::string(component), valid});
+  }
+  if (waits_ == Waits::kForAnything || (waits_ == Waits::kForStandardError && options_.to_stderr)) wake_.notify_one();
 }
 
 void ActivityLog::event(log::Level level, std::string_view message, std::initializer_list<Field> fields) {
   if (!log::enabled(level, "activity")) return;
   const auto now = Clock::now();
   std::lock_guard lock(mutex_);
-  if (pending_.size() > kMaxPendingBytes) {
-    ++dropped_;
-    return;
-  }
+  if (!has_room(now)) return;
   append_record(pending_, redactor_, now, level, "activity", {message, true}, fields);
-  if (waiting_) wake_.notify_one();
+  if (waits_ == Waits::kForAnything) wake_.notify_one();
 }
 
-Status ActivityLog::open_file() {
-  const auto path = options_.directory / "inferd.ndjson";
-  file_ = os::UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file_) return os::os_fail(errno, "activity log " + path.string());
-  struct stat info{};
-  if (::fstat(file_.get(), &info) != 0) return os::os_fail(errno, "activity log " + path.string());
-  if (!S_ISREG(info.st_mode)) return fail(Code::kUsage, "activity log " + path.string() + " is not a regular file");
-  file_bytes_ = static_cast<uint64_t>(info.st_size);
-  return {};
+// Under mutex_. False: the disk is full, or slower than we are, and this line is lost.
+bool ActivityLog::has_room(Clock::time_point now) {
+  if (pending_.size() + unwritten_bytes_ <= options_.max_held_bytes) return true;
+  if (lost_.lines++ == 0) lost_.first = now;
+  lost_.last = now;
+  return false;
 }
 
 void ActivityLog::run() {
-  std::string lines;
   std::vector<Line> console;
+  uint64_t left = 0;
   std::unique_lock lock(mutex_);
-  for (;;) {
-    waiting_ = true;
-    wake_.wait(lock, [&] { return stopping_ || !pending_.empty(); });
-    waiting_ = false;  // producers need not notify while lines are gathered
-    if (!stopping_ && pending_.size() < kWakeAtBytes && stderr_pending_.empty()) {
-      wake_.wait_for(lock, kGatherInterval, [&] { return stopping_; });
-    }
-    if (dropped_ > 0) {
-      append_record(pending_, redactor_, Clock::now(), log::Level::kWarn, "log", {"lines_dropped", true}, {{"count", static_cast<int64_t>(dropped_)}});
-      dropped_ = 0;
-    }
-    lines.swap(pending_);
+  for (bool last = false; !last;) {
+    wait_for_work(lock);
+    if (unwritten_.empty()) take_pending();
     console.swap(stderr_pending_);
-    const bool last = stopping_;
+    const bool stopping = stopping_;
     lock.unlock();
-    write_lines(lines);
-    if (!console.empty()) to_stderr(console);
-    lines.clear();
+    write_unwritten(stopping);
+    to_stderr(console);
     console.clear();
-    if (lines.capacity() > 1u << 20) std::string().swap(lines);
     lock.lock();
-    if (last && pending_.empty()) return;
+    unwritten_bytes_ = unwritten_.size();
+    const bool done = unwritten_.empty() && pending_.empty() && lost_.lines == 0;
+    last = stopping && (done || !unwritten_.empty());
   }
+  for (const std::string* lines : {&unwritten_, &pending_}) left += static_cast<uint64_t>(std::ranges::count(*lines, '\n'));
+  left += lost_.lines;
+  lock.unlock();
+  if (left > 0) say(log::Level::kError, "activity log: the last " + std::to_string(left) + " lines are lost");
 }
 
-// Rotates before the line that would push the file beyond its limit.
-void ActivityLog::write_lines(std::string_view lines) {
-  while (!lines.empty()) {
-    const uint64_t room = options_.rotate_at_bytes - std::min(options_.rotate_at_bytes, file_bytes_);
-    size_t fits = lines.size();
-    if (fits > room) {
-      const size_t last = lines.rfind('\n', room == 0 ? 0 : room - 1);
-      fits = last == std::string_view::npos || room == 0 ? 0 : last + 1;
-    }
-    if (fits == 0 && file_bytes_ > 0) {
-      rotate();
-      continue;
-    }
-    if (fits == 0) fits = lines.find('\n') + 1;  // a line longer than the limit has a file of its own
-    write_out(lines.substr(0, fits));
-    lines.remove_prefix(fits);
-  }
-}
-
-void ActivityLog::write_out(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(file_.get(), bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      lost_ += static_cast<uint64_t>(std::count(bytes.begin(), bytes.end(), '\n'));
-      if (!failing_ && options_.to_stderr) {
-        to_stderr({{Clock::now(), log::Level::kError, "log",
-                    os::os_error(errno, "activity log in " + options_.directory.string() + ": lines are lost").message}});
-      }
-      failing_ = true;
-      return;
-    }
-    file_bytes_ += static_cast<uint64_t>(n);
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  if (failing_ && lost_ > 0) {
-    failing_ = false;
-    std::string note;
-    append_record(note, redactor_, Clock::now(), log::Level::kWarn, "log", {"lines_lost", true}, {{"count", static_cast<int64_t>(lost_)}});
-    lost_ = 0;
-    write_out(note);
-  }
-}
-
-void ActivityLog::rotate() {
-  const auto live = options_.directory / "inferd.ndjson";
-  const auto generation = [&](int i) { return live.string() + "." + std::to_string(i); };
-  std::error_code ignored;
-  std::filesystem::remove(generation(options_.generations), ignored);
-  for (int i = options_.generations; i > 1; --i) std::filesystem::rename(generation(i - 1), generation(i), ignored);
-  std::error_code failed;
-  std::filesystem::rename(live, generation(1), failed);
-  if (failed) {  // go on in the same file rather than lose a line
-    file_bytes_ = 0;
-    if (options_.to_stderr) {
-      to_stderr({{Clock::now(), log::Level::kWarn, "log", "rename " + live.string() + ": " + failed.message() + "; not rotated"}});
-    }
+// While the disk takes nothing it is tried again after a pause, whatever comes meanwhile.
+void ActivityLog::wait_for_work(std::unique_lock<std::mutex>& lock) {
+  if (!unwritten_.empty()) {
+    waits_ = Waits::kForStandardError;
+    wake_.wait_until(lock, retry_at_, [&] { return stopping_ || !stderr_pending_.empty(); });
+    waits_ = Waits::kNot;
     return;
   }
-  os::UniqueFd old = std::move(file_);
-  if (auto opened = open_file(); !opened) {
-    file_ = std::move(old);
-    file_bytes_ = 0;
-    if (options_.to_stderr) to_stderr({{Clock::now(), log::Level::kWarn, "log", opened.error().message}});
+  waits_ = Waits::kForAnything;
+  wake_.wait(lock, [&] { return stopping_ || !pending_.empty() || !stderr_pending_.empty() || lost_.lines > 0; });
+  waits_ = Waits::kNot;  // producers need not notify while lines are gathered
+  if (!stopping_ && pending_.size() < kWakeAtBytes && stderr_pending_.empty()) {
+    wake_.wait_for(lock, kGatherInterval, [&] { return stopping_; });
   }
+}
+
+// Under mutex_. The lines before a gap have their place before what announces it.
+void ActivityLog::take_pending() {
+  if (lost_.lines > 0) {
+    std::string first, last;
+    append_time(first, lost_.first);
+    append_time(last, lost_.last);
+    append_record(pending_, redactor_, Clock::now(), log::Level::kWarn, "log", {"lines_lost", true},
+                  {{"count", static_cast<int64_t>(lost_.lines)}, {"first_lost", first}, {"last_lost", last}});
+    lost_ = {};
+  }
+  unwritten_.swap(pending_);
+  unwritten_bytes_ = unwritten_.size();
+}
+
+void ActivityLog::write_unwritten(bool last) {
+  if (unwritten_.empty() || (!last && std::chrono::steady_clock::now() < retry_at_)) return;
+  unwritten_.erase(0, file_.append(unwritten_));
+  if (!unwritten_.empty()) {
+    retry_at_ = std::chrono::steady_clock::now() + kRetryInterval;
+  } else if (unwritten_.capacity() > kKeptBytes) {
+    std::string().swap(unwritten_);
+  }
+  tell_trouble(last);
+}
+
+void ActivityLog::tell_trouble(bool last) {
+  if (file_.trouble() == told_trouble_) return;
+  told_trouble_ = file_.trouble();
+  const std::string trouble = "activity log " + told_trouble_;
+  if (told_trouble_.empty()) {
+    say(log::Level::kWarn, "activity log: it is written again");
+  } else {
+    say(log::Level::kError, trouble);
+  }
+  if (!options_.on_trouble || last) return;
+  options_.on_trouble(told_trouble_.empty() ? std::nullopt : std::optional(trouble));
+}
+
+// About the file itself, so on standard error alone.
+void ActivityLog::say(log::Level level, const std::string& message) {
+  if (options_.to_stderr && log::enabled(level, "log")) to_stderr({Line{Clock::now(), level, "log", message}});
 }
 
 void ActivityLog::to_stderr(const std::vector<Line>& lines) {
+  if (lines.empty()) return;
   static const std::shared_ptr<spdlog::logger> logger = [] {
     const char* no_color = std::getenv("NO_COLOR");
     const auto mode = no_color != nullptr && *no_color != '\0' ? spdlog::color_mode::never : spdlog::color_mode::automatic;
@@ -288,9 +279,8 @@ void ActivityLog::to_stderr(const std::vector<Line>& lines) {
   static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::off,  spdlog::level::err,   spdlog::level::warn,
                                                           spdlog::level::info, spdlog::level::debug, spdlog::level::trace};
   for (const Line& line : lines) {
-    if (!os::is_writable(STDERR_FILENO)) return;  // a stopped terminal, a full pipe: the file has it
-    std::string text = line.component + ": " + line.message;
-    redactor_.redact(text);
+    if (!os::is_writable(::fileno(stderr))) return;  // a stopped terminal, a full pipe: the file has it
+    const std::string text = shortened(redactor_, line.component + ": " + line.message);
     logger->log(std::chrono::time_point_cast<spdlog::log_clock::duration>(line.time), spdlog::source_loc{},
                 kLevels[static_cast<size_t>(line.level)], text);
   }

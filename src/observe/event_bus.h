@@ -4,6 +4,8 @@
 
 #include <functional>
 #include <list>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "request/capabilities.h"
@@ -30,8 +32,13 @@ class EventBus {
   void publish(StatusEvent event);
   /// Replaces those of the entry with the same name; the lifecycle status stays as it is (spec 04 §4).
   void publish(Capabilities capabilities);
+  /// What is wrong beside the status, which stays as it is: it is told again at once with the warning, and every later one carries it,
+  /// until the warning ends (nothing). A warning that is told already is not told again.
+  void warn(std::optional<std::string> warning);
 
  private:
+  void tell_status();
+
   StatusEvent status_;
   std::vector<Capabilities> capabilities_;
   std::list<Listener> listeners_;

@@ -30,6 +30,40 @@ TEST(EventBus, CapabilitiesOfEveryEntryAreKeptAndDoNotReplaceTheStatus) {
   EXPECT_EQ(bus.status().state, StatusEvent::State::kStarting);
 }
 
+TEST(EventBus, AWarningKeepsTheStatusAndIsCarriedUntilItEnds) {
+  EventBus bus;
+  std::vector<StatusEvent> told;
+  bus.subscribe({[&](const StatusEvent& event) { told.push_back(event); }, [](const Capabilities&) {}});
+  bus.publish(StatusEvent{.state = StatusEvent::State::kLoadingModel, .phase = Phase{"mmap", {}}, .reason = {}});
+  bus.warn("the disk is full");
+  bus.warn("the disk is full");
+  bus.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
+  bus.warn(std::nullopt);
+  bus.warn(std::nullopt);
+  ASSERT_EQ(told.size(), 4u);
+  EXPECT_EQ(told[0].warning, "");
+  EXPECT_EQ(told[1].state, StatusEvent::State::kLoadingModel);
+  EXPECT_EQ(told[1].phase->name, "mmap");
+  EXPECT_EQ(told[1].warning, "the disk is full");
+  EXPECT_EQ(told[2].state, StatusEvent::State::kReady);
+  EXPECT_EQ(told[2].warning, "the disk is full");
+  EXPECT_EQ(told[3].state, StatusEvent::State::kReady);
+  EXPECT_EQ(told[3].warning, "");
+  EXPECT_EQ(bus.status().warning, "");
+}
+
+TEST(EventBus, AWarningWhileDrainingDoesNotBringReadyBack) {
+  EventBus bus;
+  std::vector<StatusEvent> told;
+  bus.subscribe({[&](const StatusEvent& event) { told.push_back(event); }, [](const Capabilities&) {}});
+  bus.publish(StatusEvent{.state = StatusEvent::State::kDraining, .phase = {}, .reason = {}});
+  bus.warn("the disk is full");
+  bus.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[1].state, StatusEvent::State::kDraining);
+  EXPECT_EQ(bus.status().warning, "the disk is full");
+}
+
 TEST(EventBus, AListenerMayUnsubscribeItselfWhileItIsCalled) {
   EventBus bus;
   EventBus::Subscription subscription;

@@ -12,19 +12,20 @@ struct RuleText {
   const char* marker;
 };
 
-// The closing quote of a JSON key may stand between keyword and separator: the gap that spec 06 §10 item 8 lists, and the same for
-// keys with further hyphens after "sk-".
+// Between keyword, separator and value there may be the quotes of a JSON text, escaped as often as it was put into another one: the gap
+// that spec 06 §10 item 8 lists, and so are keys with further hyphens after "sk-". A value ends before such a quote.
 constexpr RuleText kRules[] = {
-    {R"re((?i)\bauthorization\\?"?\s*[:=]\s*\\?"?\s*(?:bearer|basic|token)\s+[A-Za-z0-9._\-+/=]{8,})re", "[REDACTED:auth-header]"},
-    {R"re((?i)\b(?:password|passwd|pwd|api[_-]?key|secret|token)\\?"?\s*[:=]\s*\\?"?[^\s",&}\\]{4,})re", "[REDACTED:secret-kv]"},
+    {R"re((?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?\s*(?:bearer|basic|token)\s+[A-Za-z0-9._\-+/=]{8,})re", "[REDACTED:auth-header]"},
+    {R"re((?i)\b(?:password|passwd|pwd|api[_-]?key|secret|token)\\*["']?\s*[:=]\s*\\*["']?(?:[^\s",&}\\]|\\[^\s",&}]){4,})re",
+     "[REDACTED:secret-kv]"},
     {R"re(\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\b)re", "[REDACTED:jwt]"},
-    {R"re(\bsk-(?:[A-Za-z0-9_]+-)*[A-Za-z0-9_]{16,}\b)re", "[REDACTED:api-key]"},
-    {R"re(\bxox[baps]-[A-Za-z0-9-]{10,})re", "[REDACTED:api-key]"},
-    {R"re(\bgh[posu]_[A-Za-z0-9]{20,})re", "[REDACTED:api-key]"},
-    {R"re(\bpat-[A-Za-z0-9]{16,})re", "[REDACTED:api-key]"},
-    {R"re(\bthingspat_[A-Za-z0-9]{16,})re", "[REDACTED:api-key]"},
-    {R"re(\bAKIA[0-9A-Z]{16})re", "[REDACTED:aws-access]"},
-    {R"re(\bASIA[0-9A-Z]{16})re", "[REDACTED:aws-session]"},
+    {R"re(\bsk-[A-Za-z0-9_-]{16,})re", "[REDACTED:api-key]"},
+    {R"re(xox[baps]-[A-Za-z0-9-]{10,})re", "[REDACTED:api-key]"},
+    {R"re(gh[posu]_[A-Za-z0-9]{20,})re", "[REDACTED:api-key]"},
+    {R"re(pat-[A-Za-z0-9]{16,})re", "[REDACTED:api-key]"},
+    {R"re(thingspat_[A-Za-z0-9]{16,})re", "[REDACTED:api-key]"},
+    {R"re(AKIA[0-9A-Z]{16})re", "[REDACTED:aws-access]"},
+    {R"re(ASIA[0-9A-Z]{16})re", "[REDACTED:aws-session]"},
 };
 
 }  // namespace

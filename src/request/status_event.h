@@ -23,6 +23,7 @@ struct StatusEvent {
   State state = State::kStarting;
   std::optional<Phase> phase;  // with kLoadingModel and kRestarting
   std::string reason;          // with kError
+  std::string warning{};       // set by the EventBus: what is wrong beside the state, with any of them; empty: nothing
 };
 
 }  // namespace inferd

@@ -57,6 +57,9 @@ class Admission {
   explicit Admission(size_t waiting_places, std::function<Time()> clock = &std::chrono::steady_clock::now)
       : waiting_places_(waiting_places), clock_(std::move(clock)) {}
 
+  /// From now on; whoever waits already keeps its place.
+  void set_waiting_places(size_t places) { waiting_places_ = places; }
+
   /// The number of requests that `entry` runs at once, and whether it can pause them. Before its first request.
   void set_limit(const void* entry, size_t limit, bool can_pause);
 
@@ -92,7 +95,7 @@ class Admission {
   void tell_positions(Entry& entry);
   void count(const Place& place, int change);
 
-  const size_t waiting_places_;
+  size_t waiting_places_;
   const std::function<Time()> clock_;
   size_t waiting_ = 0, waiting_batch_ = 0, paused_batch_ = 0, watching_ = 0;
   uint64_t arrivals_ = 0;

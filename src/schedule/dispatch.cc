@@ -26,6 +26,7 @@ void Scheduler::let_batch_age() {
 }
 
 void Dispatch::try_entry(size_t from, Breaker::Time now) {
+  started_ = {};
   entry_ = scheduler_.router_.pick(now, from);
   if (entry_ == nullptr) {
     stage_ = Stage::kEnded;
@@ -75,6 +76,7 @@ void Dispatch::prefilled(uint32_t prompt_tokens_done, uint32_t computed) {
 void Dispatch::start_if_possible() {
   if (stage_ != Stage::kPrepared || !running() || !generation_ || outcome_ == nullptr) return;
   stage_ = Stage::kRunning;
+  started_ = std::chrono::steady_clock::now();
   const auto self = shared_from_this();
   generation_->start(promoted());
 }

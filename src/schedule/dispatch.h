@@ -35,6 +35,7 @@ class Scheduler {
   Router& router() { return router_; }
   /// After the router's entries are complete and loaded.
   void set_limits();
+  void set_waiting_places(size_t places) { admission_.set_waiting_places(places); }
   size_t waiting() const { return admission_.waiting(); }
 
  private:
@@ -62,6 +63,8 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
   Stage stage() const { return stage_; }
   /// What is known of the usage so far.
   const Usage& usage() const { return usage_; }
+  /// When the backend was told to run it; the epoch before that.
+  Breaker::Time started() const { return started_; }
   /// Null before an entry was found.
   const Backend* backend() const { return entry_ == nullptr ? nullptr : entry_->backend; }
 
@@ -90,6 +93,7 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
   Stage stage_ = Stage::kQueued;
   Stage cancelled_at_ = Stage::kQueued;
   bool text_sent_ = false;
+  Breaker::Time started_{};
   Usage usage_;
   Router::Entry* entry_ = nullptr;
   std::unique_ptr<Generation> generation_;

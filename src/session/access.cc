@@ -2,10 +2,58 @@
 
 #include <openssl/crypto.h>
 
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "base/log.h"
+#include "session/connection.h"
+#include "session/v1_session.h"
+#include "wire/v1_codec.h"
+
 namespace inferd {
+namespace {
+
+constexpr int64_t kRoot = 0;
+
+bool contains(const std::vector<int64_t>& ids, int64_t id) { return std::ranges::find(ids, id) != ids.end(); }
+
+}  // namespace
 
 bool equal_in_constant_time(std::string_view a, std::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+AccessList::AccessList(std::vector<int64_t> users, std::vector<int64_t> groups, int64_t owner, std::string name)
+    : users_(std::move(users)), groups_(std::move(groups)), owner_(owner), name_(std::move(name)) {}
+
+bool AccessList::allows(int64_t uid, int64_t gid, std::span<const gid_t> supplementary) const {
+  if (uid < 0) return false;
+  if (uid == kRoot || uid == owner_ || contains(users_, uid) || contains(groups_, gid)) return true;
+  return std::ranges::any_of(supplementary, [&](gid_t group) { return contains(groups_, group); });
+}
+
+bool may_use(const AccessList& list, const Caller& caller, int socket_fd) {
+  if (list.allows(caller.uid, caller.gid, {})) return true;
+  if (caller.uid < 0 || !list.has_groups()) return false;
+  const auto groups = os::peer_groups(socket_fd);
+  if (!groups) log::warn("session", "{}: its groups are not known: {}", caller.text, groups.error().message);
+  return groups && list.allows(caller.uid, caller.gid, *groups);
+}
+
+void refuse_v1(SessionContext& context, os::UniqueFd client, Caller caller, const AccessList& list) {
+  context.log.event(log::Level::kWarn, "connection_refused",
+                    {{"peer", caller.text},
+                     {"peer_gid", caller.gid},
+                     {"peer_pid", caller.pid},
+                     {"peer_uid", caller.uid},
+                     {"transport", "unix"}});
+  const std::string who = caller.uid < 0 ? "a peer of unknown uid" : "uid " + std::to_string(caller.uid);
+  const auto connection = std::make_shared<Connection>(context, std::move(client), std::move(caller), &V1Session::make, nullptr);
+  connection->start();
+  wire::v1::append_error(connection->output(), "", Code::kInvalidRequest,
+                         who + " may not use this socket: it is not on the list " + list.name());
+  connection->close_after_reply();  // before its first event: from here on what it sends is thrown away
 }
 
 void log_connection_accepted(ActivityLog& log, const Caller& caller) {
@@ -13,7 +61,11 @@ void log_connection_accepted(ActivityLog& log, const Caller& caller) {
     log.event(log::Level::kInfo, "connection_accepted", {{"peer", caller.text}, {"transport", "tcp"}});
   } else {
     log.event(log::Level::kInfo, "connection_accepted",
-              {{"peer", caller.text}, {"peer_pid", caller.pid}, {"peer_uid", caller.uid}, {"transport", "unix"}});
+              {{"peer", caller.text},
+                     {"peer_gid", caller.gid},
+                     {"peer_pid", caller.pid},
+                     {"peer_uid", caller.uid},
+                     {"transport", "unix"}});
   }
 }
 

@@ -25,14 +25,15 @@ char* scratch() {
 
 }  // namespace
 
-Connection::Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session, const std::string* key)
+Connection::Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session,
+                       std::shared_ptr<const os::SecretText> key)
     : context_(context),
       stream_(context.poller, std::move(fd)),
       caller_(std::move(caller)),
       flow_(caller_.flow(++context.next_serial)),
-      key_(key),
+      key_(std::move(key)),
       session_(make_session(*this, context)),
-      state_(key == nullptr ? State::kReading : State::kAuthenticating) {}
+      state_(key_ == nullptr ? State::kReading : State::kAuthenticating) {}
 
 Connection::~Connection() {
   const size_t held = input_.size();
@@ -177,7 +178,7 @@ bool Connection::take_line(std::string_view line) {
 
 bool Connection::authenticate(std::string_view line) {
   const auto key = line.size() <= kMaxUnauthenticatedBytes ? wire::decode_auth(line) : std::nullopt;
-  if (!key || !equal_in_constant_time(*key, *key_)) {
+  if (!key || !equal_in_constant_time(*key, key_->view())) {
     log_auth_rejected(context_.log, caller_);
     close();
     return false;

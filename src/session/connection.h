@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "request/caller.h"
+#include "os/secret_memory.h"
 #include "os/stream.h"
 #include "session/context.h"
 
@@ -42,7 +43,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   using SessionFactory = std::unique_ptr<Session> (*)(Connection&, SessionContext&);
 
   /// `key` null: no authentication.
-  Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session, const std::string* key);
+  Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session,
+             std::shared_ptr<const os::SecretText> key);
   ~Connection() override;
 
   void start();
@@ -93,7 +95,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   os::Stream stream_;
   const Caller caller_;
   const Flow flow_;
-  const std::string* key_;
+  const std::shared_ptr<const os::SecretText> key_;  // that of when it came
   std::unique_ptr<Session> session_;
   State state_;
   bool end_of_file_ = false;

@@ -27,8 +27,18 @@ std::string_view stage_name(Dispatch::Stage stage) {
   }
 }
 
-int64_t milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start).count();
+using Time = std::chrono::steady_clock::time_point;
+
+// Left out if it never came to that.
+ActivityLog::Value milliseconds(Time from, Time to) {
+  if (to == Time()) return {};
+  return int64_t{std::chrono::duration_cast<std::chrono::milliseconds>(to - from).count()};
+}
+
+// A uid or pid; left out on TCP.
+ActivityLog::Value if_known(int64_t id) {
+  if (id < 0) return {};
+  return id;
 }
 
 }  // namespace
@@ -92,37 +102,50 @@ void V1Session::queued(size_t position) {
 }
 
 void V1Session::prefilled(uint32_t prompt_tokens_done, uint32_t prompt_tokens) {
-  wire::v1::append_status(connection_.output(), {.id = request_->id, .status = "prefill", .prompt_tokens_done = prompt_tokens_done, .prompt_tokens = prompt_tokens});
+  wire::v1::append_status(connection_.output(), {.id = request_->id,
+                                                 .status = "prefill",
+                                                 .prompt_tokens_done = prompt_tokens_done,
+                                                 .prompt_tokens = prompt_tokens});
   connection_.flush_soon();
 }
 
 void V1Session::done(const Completion& completion, const Backend& backend) {
   const auto written = wire::v1::append_done(connection_.output(), request_->id, content_, completion, backend.kind(), backend.name());
   if (!written) wire::v1::append_error(connection_.output(), request_->id, written.error().code, written.error().message);
-  const int64_t first_text_ms = content_.empty() ? -1 : std::chrono::duration_cast<std::chrono::milliseconds>(first_text_ - arrived_).count();
+  const Caller& caller = connection_.caller();
   context_.log.event(log::Level::kInfo, "request_done",
                      {{"backend", backend.kind()},
                       {"cached_prompt_tokens", int64_t{completion.usage.cached_prompt_tokens}},
                       {"completion_tokens", int64_t{completion.usage.completion_tokens}},
-                      {"duration_ms", milliseconds_since(arrived_)},
-                      {"first_token_ms", first_text_ms},
-                      {"peer", connection_.caller().text},
-                      {"peer_pid", connection_.caller().pid},
-                      {"peer_uid", connection_.caller().uid},
+                      {"duration_ms", milliseconds(arrived_, std::chrono::steady_clock::now())},
+                      {"first_token_ms", milliseconds(arrived_, first_text_)},
+                      {"peer", caller.text},
+                      {"peer_gid", if_known(caller.gid)},
+                      {"peer_pid", if_known(caller.pid)},
+                      {"peer_uid", if_known(caller.uid)},
                       {"prompt_tokens", int64_t{completion.usage.prompt_tokens}},
+                      {"queue_ms", milliseconds(arrived_, dispatch_->started())},
                       {"req_id", ActivityLog::Foreign{request_->id}},
                       {"route", ActivityLog::Foreign{backend.name()}},
                       {"stop_reason", log_name(completion.stop_reason)}});
   end_request();
 }
 
+// The record is about a stream that broke, perhaps before its first piece; a request that was refused has none (spec 06 §7.2).
 void V1Session::failed(const Error& error) {
-  const bool mid_stream = !content_.empty();
-  const Backend* backend = dispatch_ ? dispatch_->backend() : nullptr;
+  const Backend* backend = dispatch_->backend();
+  const bool mid_stream = !content_.empty() || (error.code != Code::kInvalidRequest && dispatch_->started() != Time());
   wire::v1::append_error(connection_.output(), request_->id, error.code, error.message);
   if (mid_stream && backend != nullptr) {
+    const Caller& caller = connection_.caller();
     context_.log.event(log::Level::kWarn, "request_error_mid_stream",
-                       {{"backend", backend->kind()}, {"peer", connection_.caller().text}, {"req_id", ActivityLog::Foreign{request_->id}}, {"route", ActivityLog::Foreign{backend->name()}}});
+                       {{"backend", backend->kind()},
+                        {"peer", caller.text},
+                        {"peer_gid", if_known(caller.gid)},
+                        {"peer_pid", if_known(caller.pid)},
+                        {"peer_uid", if_known(caller.uid)},
+                        {"req_id", ActivityLog::Foreign{request_->id}},
+                        {"route", ActivityLog::Foreign{backend->name()}}});
   }
   end_request();
 }
@@ -134,16 +157,23 @@ void V1Session::append_too_large(std::string& out) {
 void V1Session::on_hang_up() {
   if (!dispatch_) return;
   const auto dispatch = std::exchange(dispatch_, nullptr);
-  dispatch->cancel([&log = context_.log, request = std::exchange(request_, nullptr), peer = connection_.caller().text](
+  dispatch->cancel([&log = context_.log, request = std::exchange(request_, nullptr), caller = connection_.caller()](
                        Dispatch::Stage stage, const Backend& backend) {
     log.event(log::Level::kInfo, "request_cancelled",
-              {{"backend", backend.kind()}, {"peer", peer}, {"req_id", ActivityLog::Foreign{request->id}}, {"state", stage_name(stage)}});
+              {{"backend", backend.kind()},
+               {"peer", caller.text},
+               {"peer_gid", if_known(caller.gid)},
+               {"peer_pid", if_known(caller.pid)},
+               {"peer_uid", if_known(caller.uid)},
+               {"req_id", ActivityLog::Foreign{request->id}},
+               {"route", ActivityLog::Foreign{backend.name()}},
+               {"state", stage_name(stage)}});
   });
 }
 
 void V1Session::on_drain_deadline(bool started) {
   if (!dispatch_ || started != (dispatch_->stage() == Dispatch::Stage::kRunning)) return;
-  const auto dispatch = std::exchange(dispatch_, nullptr);
+  const auto dispatch = dispatch_;
   const Usage usage = dispatch->usage();
   const Backend* backend = dispatch->backend();
   dispatch->cancel(nullptr);

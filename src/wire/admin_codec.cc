@@ -51,6 +51,7 @@ void append_event(std::string& out, const StatusEvent& event) {
     }
   }
   if (!event.reason.empty()) fields["reason"] = event.reason;
+  if (!event.warning.empty()) fields["warning"] = event.warning;
   append_fields(out, fields);
 }
 

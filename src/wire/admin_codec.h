@@ -2,6 +2,7 @@
 //
 //   {"id":"admin","status":"ready","type":"status"}
 //   {"id":"admin","path":"/m.gguf","phase":"mmap","status":"loading_model","type":"status"}
+//   {"id":"admin","status":"ready","type":"status","warning":"what is wrong beside it, with any status"}
 //   {"accelerator":"cpu","audio":false,"backend":"llamacpp","embed":false,"gpu_layers":0,"id":"admin","name":"llamacpp",
 //    "status":"capabilities","thinking":false,"tools":false,"type":"status","v2":false,"vision":false}
 #pragma once

@@ -57,6 +57,10 @@ std::map<std::string, StatusEvent> written_events() {
   return {
       {"starting", status(State::kStarting)},
       {"ready", status(State::kReady)},
+      {"ready_with_warning",
+       {.state = State::kReady, .phase = {}, .reason = {}, .warning = "activity log /l/inferd.ndjson: No space left on device"}},
+      {"restarting_with_warning",
+       {.state = State::kRestarting, .phase = Phase{"engine", {{"reason", "ended by signal 11"}}}, .reason = {}, .warning = "a \"b\""}},
       {"draining", status(State::kDraining)},
       {"error", status(State::kError)},
       {"error_with_reason",
@@ -138,6 +142,8 @@ TEST(AdminGolden, StatusEventsAreReadIntoTheirFields) {
       EXPECT_EQ(frame.text("reason"), event.reason);
       ++fields;
     }
+    if (!event.warning.empty()) ++fields;
+    EXPECT_EQ(frame.text("warning"), event.warning);
     if (event.phase) {
       fields += 1 + event.phase->fields.size();
       for (const auto& [key, value] : event.phase->fields) {
