@@ -3,11 +3,13 @@
 #   make build        the release programs in build/release/bin/
 #   make test         the whole test suite (dev preset); test-asan, test-tsan: the same under the sanitizers
 #   make bench        the benchmarks (bench/README.md)
+#   make install      what make build has built, below PREFIX (/usr/local) and DESTDIR; then packaging/README.md
 SHELL := /bin/bash
 JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
 export INFERD_CACHE LLAMA_CPP_DIR INFERD_MODEL
 
-.PHONY: run build test test-asan test-tsan bench deps model clean
+.PHONY: run build test test-asan test-tsan bench install deps model clean
 deps:
 	@scripts/packages.sh
 
@@ -31,6 +33,11 @@ test-tsan: deps
 
 bench: build
 	@scripts/bench.sh
+
+# Builds nothing: it may run as root, for whom the cache of llama.cpp is elsewhere.
+install:
+	@test -x build/release/bin/inferd-daemon || { echo "nothing is built: make build first" >&2; exit 1; }
+	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(abspath $(PREFIX))"
 
 clean:
 	rm -rf build

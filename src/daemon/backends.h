@@ -1,4 +1,4 @@
-// Builds the backends that the options ask for. I/O thread.
+// Builds the backends of the effective configuration, best first. I/O thread.
 #pragma once
 
 #include <atomic>
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "config/options.h"
+#include "config/effective.h"
 #include "observe/event_bus.h"
 #include "os/asio.h"
 #include "os/worker_pool.h"
@@ -17,9 +17,9 @@ struct BackendContext {
   os::asio::io_context& io;
   EventBus& bus;
   os::WorkerPool& pool;
-  std::shared_ptr<const std::atomic<bool>> stopping;  // hashing on the pool ends when it becomes true
+  std::shared_ptr<const std::atomic<bool>> stopping;  // hashing and fetching on the pool end when it becomes true
 };
 
-Result<std::vector<std::unique_ptr<Backend>>> make_backends(const DaemonOptions& options, BackendContext context);
+Result<std::vector<std::unique_ptr<Backend>>> make_backends(const Effective& effective, const BackendContext& context);
 
 }  // namespace inferd

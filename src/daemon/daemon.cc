@@ -1,22 +1,28 @@
 #include "daemon/daemon.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
+#include "config/reload.h"
 #include "daemon/backends.h"
+#include "daemon/configuration.h"
 #include "daemon/listeners.h"
 #include "observe/activity_log.h"
 #include "observe/event_bus.h"
 #include "os/asio.h"
 #include "os/instance_lock.h"
 #include "os/paths.h"
+#include "os/service_manager.h"
 #include "os/system.h"
+#include "os/terminal.h"
 #include "os/worker_pool.h"
 #include "schedule/dispatch.h"
 #include "session/admin_session.h"
@@ -31,44 +37,70 @@ constexpr size_t kPoolThreads = 2;
 constexpr size_t kPoolQueue = 256;
 constexpr auto kLastWord = std::chrono::milliseconds(50);  // whoever is just connecting to admin still hears why the start failed
 constexpr auto kLastFlush = std::chrono::seconds(1);  // after the drain deadline, for the final frames
+constexpr auto kLastWork = std::chrono::seconds(5);   // of the pool
+constexpr auto kServiceSlack = std::chrono::seconds(5);  // what the service manager waits beyond our own limits
+constexpr auto kTellService = std::chrono::seconds(1);   // not more often: it may make us wait
+
+void show_warnings(const Effective& effective) {
+  for (const std::string& warning : effective.config.warnings) log::warn("config", "{}", warning);
+}
 
 class Daemon {
  public:
-  explicit Daemon(const DaemonOptions& options) : options_(options), signals_(io_, SIGTERM, SIGINT) {}
+  explicit Daemon(DaemonOptions options)
+      : options_(std::move(options)), signals_(io_, SIGTERM, SIGINT), reload_signals_(io_, SIGHUP) {}
   ~Daemon();
   int run();
 
  private:
+  using OnRead = std::function<void(Result<Configuration>)>;
+
+  Status open_log();
   Status bring_up();
   Status start_admin();
+  void read_configuration(std::function<Result<Configuration>()> load, OnRead on_read);
+  Status serve(Configuration configuration);
+  void set_log_filter();
   void load_next(size_t index);
+  void on_progress();
   void watch_loading();
   Status open_inference();
   void fail_start(const Error& error);
+  void on_reload_signal();
+  void read_again();
+  void reload(Configuration fresh);
   void on_signal();
   void drain();
   void drain_if_idle();
   void on_drain_deadline();
   void stop();
+  void keep_watchdog_quiet(std::chrono::microseconds interval);
 
-  const DaemonOptions& options_;
-  std::unique_ptr<ActivityLog> log_;
+  DaemonOptions options_;  // as given; its keys are wiped once they were read
   os::asio::io_context io_{1};
+  std::unique_ptr<ActivityLog> log_;  // its thread posts to io_
   os::Poller poller_{io_};
-  os::asio::signal_set signals_;
+  os::asio::signal_set signals_, reload_signals_;
+  std::vector<os::PassedSocket> passed_sockets_;
+  std::optional<gid_t> group_;
   std::optional<os::InstanceLock> lock_;
   EventBus bus_;
   std::set<std::shared_ptr<AdminSession>> admin_sessions_;
   std::unique_ptr<os::Listener> admin_listener_;
   std::unique_ptr<os::WorkerPool> pool_;
+  std::optional<Effective> effective_;  // once the config file was read
   std::optional<Transport> transport_;  // of v1
   std::vector<std::unique_ptr<Backend>> backends_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<SessionContext> context_;
   std::vector<std::unique_ptr<os::Listener>> listeners_;
-  os::asio::steady_timer loading_watch_{io_}, drain_timer_{io_};
-  std::chrono::steady_clock::time_point last_progress_;
+  os::asio::steady_timer loading_watch_{io_}, drain_timer_{io_}, watchdog_timer_{io_};
+  std::chrono::steady_clock::time_point last_progress_, told_service_;
   std::shared_ptr<std::atomic<bool>> stopping_ = std::make_shared<std::atomic<bool>>(false);  // read by the pool
+  const bool hangs_up_ = os::is_terminal(os::StandardStream::kIn);  // started by hand: SIGHUP says that the terminal is gone
+  bool reading_ = false;   // a thread of the pool reads the config file, which may be a pipe
+  bool reload_again_ = false;
+  bool serving_ = false;   // v1 is open
   bool draining_ = false;
   int exit_code_ = 0;
 };
@@ -91,67 +123,140 @@ Daemon::~Daemon() {
 }
 
 int Daemon::run() {
-  os::prepare_process();
   os::raise_descriptor_limit();
-  auto log = ActivityLog::open({.directory = os::default_log_directory()});
-  if (!log) {
-    std::fprintf(stderr, "inferd-daemon: %s\n", log.error().message.c_str());
+  auto passed = os::passed_sockets();  // before there is a thread: it changes the environment
+  if (auto opened = open_log(); !opened) {
+    std::fprintf(stderr, "inferd-daemon: %s\n", opened.error().message.c_str());
     return 1;
   }
-  log_ = std::move(*log);
-  log::install(log::Filter::parse(std::getenv("INFERD_LOG")), log_.get());
   signals_.async_wait([this](const os::ErrorCode& error, int) {
     if (!error) on_signal();
   });
-  if (auto up = bring_up(); !up) fail_start(up.error());
+  reload_signals_.async_wait([this](const os::ErrorCode& error, int) {
+    if (!error) on_reload_signal();
+  });
+  if (const auto interval = os::watchdog_interval()) keep_watchdog_quiet(*interval);
+  if (passed) passed_sockets_ = std::move(*passed);
+  if (auto up = passed ? bring_up() : Status(std::unexpected(passed.error())); !up) fail_start(up.error());
   io_.run();
   os::block_termination_signals();
+  // A thread may hang in a pipe that nobody writes to, in a name server or on a disk: it cannot be joined.
+  *stopping_ = true;
+  if (pool_ && !pool_->finish_within(reading_ ? std::chrono::seconds(0) : kLastWork)) {
+    log_->finish();
+    os::exit_now(exit_code_);
+  }
   return exit_code_;
 }
 
+Status Daemon::open_log() {
+  const auto on_trouble = [this](std::optional<std::string> trouble) {
+    os::asio::post(io_, [this, trouble] { bus_.warn(trouble); });
+  };
+  auto log = ActivityLog::open({.directory = os::default_log_directory(), .on_trouble = on_trouble});
+  if (!log) return std::unexpected(log.error());
+  log_ = std::move(*log);
+  log::install(log::Filter::parse(std::getenv("INFERD_LOG")), log_.get());
+  return {};
+}
+
+// Half of the interval: so one ping may be late.
+void Daemon::keep_watchdog_quiet(std::chrono::microseconds interval) {
+  os::notify_watchdog();
+  watchdog_timer_.expires_after(interval / 2);
+  watchdog_timer_.async_wait([this, interval](const os::ErrorCode& error) {
+    if (!error) keep_watchdog_quiet(interval);
+  });
+}
+
 Status Daemon::bring_up() {
-  std::optional<gid_t> group;
   if (options_.group) {
     auto id = os::group_id(*options_.group);
     if (!id) return std::unexpected(id.error());
-    group = *id;
+    group_ = *id;
   }
   const fs::path runtime = os::runtime_directory();
   if (uses_runtime_directory(options_)) {
-    if (auto prepared = os::prepare_runtime_directory(runtime, group); !prepared) return prepared;
+    if (auto prepared = os::prepare_runtime_directory(runtime, group_); !prepared) return prepared;
   }
   auto lock = os::InstanceLock::acquire(options_.lock.value_or(runtime / "inferd.lock"));
   if (!lock) return std::unexpected(lock.error());
   lock_ = std::move(*lock);
   if (auto started = start_admin(); !started) return started;
-  if (auto checked = check_options(options_); !checked) return checked;
-  auto transport = choose_v1_transport(options_, group);
+  pool_ = std::make_unique<os::WorkerPool>(kPoolThreads, kPoolQueue);
+  const auto v1 = std::ranges::find(passed_sockets_, "v1", &os::PassedSocket::name);
+  const auto passed = v1 == passed_sockets_.end() ? PassedV1::kNone : v1->unix_path ? PassedV1::kUnix : PassedV1::kTcp;
+  read_configuration([this, passed] { return load_configuration(options_, passed); },
+                     [this](Result<Configuration> configuration) {
+                       if (draining_) return;
+                       const auto served = configuration ? serve(std::move(*configuration)) : Status(std::unexpected(configuration.error()));
+                       if (!served) fail_start(served.error());
+                     });
+  return {};
+}
+
+void Daemon::read_configuration(std::function<Result<Configuration>()> load, OnRead on_read) {
+  reading_ = true;
+  const auto give = [this, on_read = std::move(on_read)](Result<Configuration> configuration) {
+    reading_ = false;
+    on_read(std::move(configuration));
+  };
+  const auto read = [this, load = std::move(load), give] {
+    auto configuration = std::make_shared<Result<Configuration>>(load());
+    os::asio::post(io_, [give, configuration] { give(std::move(*configuration)); });
+  };
+  if (!pool_->try_run(read)) give(fail(Code::kInternal, "no worker is free to read the configuration: try again"));
+}
+
+Status Daemon::start_admin() {
+  const fs::path path = options_.admin_addr.value_or(os::runtime_directory() / "admin.sock");
+  Transport transport{.passed = os::take_passed(passed_sockets_, "admin"), .unix_path = path, .mode = 0600};
+  if (transport.passed) transport.unix_path = transport.passed->unix_path;
+  auto listener = open_listener(io_, "admin", transport);
+  if (!listener) return std::unexpected(listener.error());
+  admin_listener_ = std::move(*listener);
+  admin_listener_->start([this](os::UniqueFd client) {
+    std::make_shared<AdminSession>(poller_, bus_, admin_sessions_, std::move(client))->start();
+  });
+  return {};
+}
+
+// The configuration is known: everything that serves is built, and the backends load.
+Status Daemon::serve(Configuration configuration) {
+  auto transport = choose_v1_transport(configuration, group_, os::take_passed(passed_sockets_, "v1"));
+  effective_ = std::move(configuration.effective);
+  const DaemonOptions& options = effective_->options;
+  set_log_filter();
+  show_warnings(*effective_);
   if (!transport) return std::unexpected(transport.error());
   transport_ = std::move(*transport);
-  pool_ = std::make_unique<os::WorkerPool>(kPoolThreads, kPoolQueue);
-  auto backends = make_backends(options_, BackendContext{io_, bus_, *pool_, stopping_});
+  if (!passed_sockets_.empty()) {
+    return fail(Code::kNotInThisBuild, "the service manager passes the socket \"" + passed_sockets_.front().name +
+                                           "\": that surface is not in this build, disable its .socket unit");
+  }
+  wipe_secrets(options_);
+  wipe_secrets(effective_->options);
+  auto backends = make_backends(*effective_, BackendContext{io_, bus_, *pool_, stopping_});
   if (!backends) return std::unexpected(backends.error());
   backends_ = std::move(*backends);
-  scheduler_ = std::make_unique<Scheduler>(io_, options_.queue_depth);
-  context_ = std::make_unique<SessionContext>(io_, poller_, *scheduler_, *log_, *pool_, options_.max_buffered_bytes,
-                                              std::chrono::seconds(options_.write_timeout_secs));
-  last_progress_ = std::chrono::steady_clock::now();
-  bus_.subscribe({[this](const StatusEvent&) { last_progress_ = std::chrono::steady_clock::now(); }, [](const Capabilities&) {}});
+  scheduler_ = std::make_unique<Scheduler>(io_, options.queue_depth);
+  context_ = std::make_unique<SessionContext>(io_, poller_, *scheduler_, *log_, *pool_, options.max_buffered_bytes,
+                                              std::chrono::seconds(options.write_timeout_secs));
+  on_progress();
+  bus_.subscribe({[this, warning = bus_.status().warning](const StatusEvent& event) mutable {
+                    // A warning that begins or ends is no progress; one that stands is told again with each that is.
+                    if (warning == event.warning) return on_progress();
+                    warning = event.warning;
+                  },
+                  [](const Capabilities&) {}});
   watch_loading();
   load_next(0);
   return {};
 }
 
-Status Daemon::start_admin() {
-  const fs::path path = options_.admin_addr.value_or(os::runtime_directory() / "admin.sock");
-  auto fd = os::listen_unix(path, {.mode = 0600, .group = std::nullopt});
-  if (!fd) return std::unexpected(fd.error());
-  admin_listener_ = std::make_unique<os::Listener>(io_, std::move(*fd), "admin socket " + path.string(), path);
-  admin_listener_->start([this](os::UniqueFd client) {
-    std::make_shared<AdminSession>(poller_, bus_, admin_sessions_, std::move(client))->start();
-  });
-  log::info("daemon", "admin socket {}", path.string());
-  return {};
+void Daemon::set_log_filter() {
+  const auto& filter = effective_->config.log_filter;
+  log::set_filter(log::Filter::parse(filter ? filter->c_str() : nullptr));
 }
 
 void Daemon::load_next(size_t index) {
@@ -169,36 +274,95 @@ void Daemon::load_next(size_t index) {
   loading_watch_.cancel();
   if (auto opened = open_inference(); !opened) return fail_start(opened.error());
   os::trim_memory();
+  serving_ = true;
   bus_.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
-  log::info("daemon", "ready: {} waiting places", options_.queue_depth);
+  os::notify_ready();
+  os::notify_status("ready");
+  log::info("daemon", "ready: {} waiting places", effective_->options.queue_depth);
 }
 
-// The ready timeout is time without progress of loading.
+void Daemon::on_progress() {
+  last_progress_ = std::chrono::steady_clock::now();
+  if (serving_ || last_progress_ - told_service_ < kTellService) return;
+  told_service_ = last_progress_;
+  const auto& phase = bus_.status().phase;
+  os::notify_status(phase ? "loading: " + phase->name : "loading");
+  os::extend_timeout(std::chrono::seconds(effective_->options.ready_timeout_secs) + kServiceSlack);
+}
+
+// The ready timeout is time without progress of loading. A fetch has its own: the next attempt or URL may still do, or another process
+// brings the model, which may be one that does not tell how far it is.
 void Daemon::watch_loading() {
-  const auto limit = std::chrono::seconds(options_.ready_timeout_secs);
+  const auto limit = std::chrono::seconds(effective_->options.ready_timeout_secs);
   loading_watch_.expires_at(last_progress_ + limit);
   loading_watch_.async_wait([this, limit](const os::ErrorCode& error) {
-    if (error) return;
+    if (error || serving_ || draining_) return;
+    if (const auto& phase = bus_.status().phase; phase && (phase->name == "download" || phase->name == "checking_local")) on_progress();
     if (std::chrono::steady_clock::now() - last_progress_ < limit) return watch_loading();
     fail_start(Error{Code::kBackendUnavailable, "not ready: loading made no progress for " + std::to_string(limit.count()) + " s"});
   });
 }
 
 Status Daemon::open_inference() {
-  auto listener = open_listener(io_, *transport_);
+  auto listener = open_listener(io_, "v1", *transport_);
   if (!listener) return std::unexpected(listener.error());
   listeners_.push_back(std::move(*listener));
-  const std::string* key = transport_->key ? &*transport_->key : nullptr;
-  listeners_.back()->start([this, key](os::UniqueFd client) { accept_connection(*context_, std::move(client), &V1Session::make, key); });
+  listeners_.back()->start([this](os::UniqueFd client) { accept_connection(*context_, std::move(client), *transport_, &V1Session::make); });
   return {};
 }
 
 void Daemon::fail_start(const Error& error) {
   log::error("daemon", "start failed: {}", error.message);
+  os::notify_status("start failed: " + error.message);
   bus_.publish(StatusEvent{.state = StatusEvent::State::kError, .phase = {}, .reason = error.message});
   exit_code_ = 1;
   drain_timer_.expires_after(kLastWord);
   drain_timer_.async_wait([this](const os::ErrorCode&) { stop(); });
+}
+
+void Daemon::on_reload_signal() {
+  reload_signals_.async_wait([this](const os::ErrorCode& error, int) {
+    if (!error) on_reload_signal();
+  });
+  if (hangs_up_) {
+    log::info("daemon", "the terminal is gone");
+    return drain();
+  }
+  if (!serving_ || draining_) return log::warn("config", "SIGHUP: not while the daemon starts or ends");
+  if (reading_) {
+    reload_again_ = true;  // what it reads may be older than what the signal is about
+    return;
+  }
+  read_again();
+}
+
+void Daemon::read_again() {
+  os::notify_reloading();
+  read_configuration([this] { return load_configuration_again(options_, *effective_); },
+                     [this](Result<Configuration> fresh) {
+                       if (fresh) {
+                         reload(std::move(*fresh));
+                       } else {
+                         log::error("config", "SIGHUP: {}: everything stays as it is", fresh.error().message);
+                       }
+                       os::notify_ready();
+                       if (std::exchange(reload_again_, false)) read_again();
+                     });
+}
+
+void Daemon::reload(Configuration fresh) {
+  show_warnings(fresh.effective);
+  if (fresh.tcp_key && transport_->is_tcp()) transport_->key = std::make_shared<const os::SecretText>(std::move(*fresh.tcp_key));
+  const ReloadPlan plan = compare(*effective_, fresh.effective);
+  effective_->config.limits = plan.limits;
+  effective_->options.drain_timeout_secs = plan.limits.drain_timeout_secs;
+  scheduler_->set_waiting_places(plan.limits.queue_depth);
+  context_->max_buffered_bytes = plan.limits.max_buffered_bytes;
+  context_->write_timeout = std::chrono::seconds(plan.limits.write_timeout_secs);
+  effective_->config.log_filter = plan.log_filter;
+  set_log_filter();
+  log::info("config", "SIGHUP: limits, log filter and key files were read again");
+  for (const std::string& path : plan.needs_restart) log::warn("config", "SIGHUP: {} has changed: restart the daemon for it", path);
 }
 
 void Daemon::on_signal() {
@@ -213,14 +377,17 @@ void Daemon::on_signal() {
 void Daemon::drain() {
   if (draining_ || exit_code_ != 0) return;
   draining_ = true;
-  log::info("daemon", "draining for at most {} s", options_.drain_timeout_secs);
+  os::notify_stopping();
   for (const auto& listener : listeners_) listener->close();
   loading_watch_.cancel();
   bus_.publish(StatusEvent{.state = StatusEvent::State::kDraining, .phase = {}, .reason = {}});
   if (!context_) return stop();
+  const uint64_t seconds = effective_->options.drain_timeout_secs;
+  log::info("daemon", "draining for at most {} s", seconds);
+  os::extend_timeout(std::chrono::seconds(seconds) + kLastFlush + kServiceSlack);
   context_->draining = true;
   context_->on_idle = [this] { os::asio::post(io_, [this] { drain_if_idle(); }); };
-  drain_timer_.expires_after(std::chrono::seconds(options_.drain_timeout_secs));
+  drain_timer_.expires_after(std::chrono::seconds(seconds));
   drain_timer_.async_wait([this](const os::ErrorCode& error) {
     if (!error) on_drain_deadline();
   });
@@ -255,6 +422,6 @@ void Daemon::stop() {
 
 }  // namespace
 
-int run_daemon(const DaemonOptions& options) { return Daemon(options).run(); }
+int run_daemon(DaemonOptions options) { return Daemon(std::move(options)).run(); }
 
 }  // namespace inferd

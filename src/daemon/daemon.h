@@ -9,6 +9,6 @@
 namespace inferd {
 
 /// Runs until a signal or a failed start. The exit code: 0 after a graceful stop, 1 after a failed start.
-int run_daemon(const DaemonOptions& options);
+int run_daemon(DaemonOptions options);
 
 }  // namespace inferd

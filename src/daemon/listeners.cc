@@ -3,87 +3,101 @@
 #include <utility>
 
 #include "base/log.h"
+#include "os/file_reader.h"
 #include "os/paths.h"
 #include "os/peer.h"
 #include "os/tcp.h"
-#include "session/access.h"
 
 namespace inferd {
+namespace {
+
+// check_effective() has seen the address of an option or the config file, not that of a socket that was passed.
+Status check_tcp(const Transport& transport) {
+  if (transport.key) return {};
+  const std::string place = transport.passed ? "the socket v1 of the service manager" : "v1";
+  if (!os::is_loopback(transport.tcp_address)) {
+    return fail(Code::kUsage, place + " on " + transport.tcp_address +
+                                  " is not a loopback address: a key is needed (INFERD_API_KEY or listen.api_key_file)");
+  }
+  log::warn("daemon", "{} on tcp {} without a key: every user and program of this machine may use it", place, transport.tcp_address);
+  return {};
+}
+
+Result<os::UniqueFd> listen_on(Transport& transport, const std::string& surface) {
+  if (transport.passed) return std::move(std::exchange(transport.passed, std::nullopt)->fd);
+  if (transport.unix_path) return os::listen_unix(*transport.unix_path, {.mode = transport.mode, .group = transport.group});
+  auto tcp = os::listen_tcp(transport.tcp_address, transport.tcp_place);
+  if (!tcp) return std::unexpected(tcp.error());
+  log::info("daemon", "{} listens on {}", surface, tcp->address);  // with the port that 0 stood for
+  return std::move(tcp->fd);
+}
+
+}  // namespace
 
 bool uses_runtime_directory(const DaemonOptions& options) {
   const bool v1_there = !options.uds && !options.tcp && !options.pipe;
   return !options.lock || !options.admin_addr || v1_there;
 }
 
-Status check_options(const DaemonOptions& options) {
-  if (!options.not_in_this_build.empty()) {
-    std::string names;
-    for (const std::string& name : options.not_in_this_build) names += (names.empty() ? "" : ", ") + name;
-    return fail(Code::kNotInThisBuild, names + ": not in this build");
-  }
-  if (options.config) return fail(Code::kNotInThisBuild, "--config " + options.config->string() + ": configuration files are not in this build");
-  std::error_code ignored;
-  if (const auto file = os::default_config_file(); std::filesystem::exists(file, ignored)) {
-    return fail(Code::kNotInThisBuild, file.string() + ": configuration files are not in this build; move it away and use options");
-  }
-  if (options.pipe) return fail(Code::kNotInThisBuild, "--pipe: named pipes are not supported on this platform; use --uds or --tcp");
-  const std::string backend = options.backend.value_or("mock");
-  if (backend == "openai-compat" || backend == "bedrock-invoke") {
-    return fail(Code::kNotInThisBuild, "--backend " + backend + ": not in this build");
-  }
-  if (options.n_gpu_layers > 0) return fail(Code::kNotInThisBuild, "--n-gpu-layers: this build has no GPU support");
-  if (backend != "llamacpp" && options.model_path) return fail(Code::kUsage, "--model-path is used by --backend llamacpp only, which was not given");
-  return {};
-}
-
-Result<Transport> choose_v1_transport(const DaemonOptions& options, std::optional<gid_t> group) {
+Result<Transport> choose_v1_transport(Configuration& configuration, std::optional<gid_t> group, std::optional<os::PassedSocket> passed) {
+  const Effective& effective = configuration.effective;
+  const DaemonOptions& options = effective.options;
   Transport transport;
-  if (options.tcp) {
+  if (passed) {
+    if (options.tcp || options.uds) log::warn("daemon", "v1 is served on the socket that the service manager passed: --tcp and --uds have no effect");
+    transport.unix_path = passed->unix_path;
+    transport.tcp_address = passed->tcp_address;
+    transport.passed = std::move(passed);
+  } else if (options.tcp) {
     transport.tcp_address = *options.tcp;
-    transport.key = options.api_key;
-    if (transport.key && transport.key->empty()) return fail(Code::kUsage, "--api-key is empty: give a key, or none");
-    if (!transport.key) {
-      if (!os::is_loopback(*options.tcp)) {
-        return fail(Code::kUsage, "--tcp " + *options.tcp + " is not a loopback address: a key is needed (--api-key or INFERD_API_KEY)");
-      }
-      log::warn("daemon", "--tcp {} without a key: every user and program of this machine may use it", *options.tcp);
-    }
-    return transport;
+    if (effective.config.listen.tcp) transport.tcp_place = effective.place_of("listen.tcp");
+  } else {
+    transport.unix_path = options.uds.value_or(os::runtime_directory() / "infer.sock");
+    transport.group = group;
+    transport.group_name = options.group.value_or("");
   }
-  transport.unix_path = options.uds.value_or(os::runtime_directory() / "infer.sock");
-  transport.group = group;
-  transport.group_name = options.group.value_or("");
+  if (configuration.tcp_key) transport.key = std::make_shared<const os::SecretText>(std::move(*configuration.tcp_key));
+  if (transport.is_tcp()) {
+    if (auto checked = check_tcp(transport); !checked) return std::unexpected(checked.error());
+    if (transport.passed && effective.config.access.v1) {
+      log::warn("daemon", "access.v1 has no effect: the service manager passes v1 on TCP, where nobody vouches for a uid");
+    }
+  } else if (auto& ids = configuration.v1_access) {
+    transport.access = AccessList(std::move(ids->users), std::move(ids->groups), os::effective_user(),
+                                  "access.v1 of " + effective.config.path.string());
+  }
   return transport;
 }
 
-Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, const Transport& transport) {
-  if (!transport.unix_path) {
-    auto tcp = os::listen_tcp(transport.tcp_address, "--tcp");
-    if (!tcp) return std::unexpected(tcp.error());
-    log::info("daemon", "v1 on tcp {}{}", tcp->address, transport.key ? " with a key" : "");
-    return std::make_unique<os::Listener>(io, std::move(tcp->fd), "v1 on tcp " + tcp->address, std::nullopt);
-  }
-  auto fd = os::listen_unix(*transport.unix_path, {.mode = 0660, .group = transport.group});
+Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, const std::string& surface, Transport& transport) {
+  const bool passed = transport.passed.has_value();
+  const std::string name = surface + (transport.unix_path ? " on socket " + transport.unix_path->string() : " on tcp " + transport.tcp_address);
+  auto fd = listen_on(transport, surface);
   if (!fd) return std::unexpected(fd.error());
-  auto listener = std::make_unique<os::Listener>(io, std::move(*fd), "v1 socket " + transport.unix_path->string(), *transport.unix_path);
+  // A socket that was passed stays where it is: the service manager listens on.
+  auto listener = std::make_unique<os::Listener>(io, std::move(*fd), name, passed ? std::nullopt : transport.unix_path);
   if (transport.group) {
     if (auto reached = os::check_group_can_reach(*transport.unix_path, *transport.group, transport.group_name); !reached) {
       return std::unexpected(reached.error());
     }
   }
-  log::info("daemon", "v1 on socket {}", transport.unix_path->string());
+  log::info("daemon", "{}{}{}", name, passed ? ", passed by the service manager" : "", transport.key ? ", with a key" : "");
   return listener;
 }
 
-void accept_connection(SessionContext& context, os::UniqueFd client, Connection::SessionFactory make_session, const std::string* key) {
+void accept_connection(SessionContext& context, os::UniqueFd client, const Transport& transport, Connection::SessionFactory make_session) {
   Caller caller;
-  if (auto peer = os::peer_of(client.get())) {
+  const auto peer = os::peer_of(client.get());
+  if (peer) {
     caller = peer->tcp ? Caller::tcp_peer(peer->address) : Caller::unix_peer(peer->uid, peer->gid, peer->pid);
   } else {
     log::warn("daemon", "credentials of a client: {}", peer.error().message);
   }
+  if (transport.access && !may_use(*transport.access, caller, client.get())) {
+    return refuse_v1(context, std::move(client), std::move(caller), *transport.access);
+  }
   log_connection_accepted(context.log, caller);
-  std::make_shared<Connection>(context, std::move(client), std::move(caller), make_session, key)->start();
+  std::make_shared<Connection>(context, std::move(client), std::move(caller), make_session, transport.key)->start();
 }
 
 }  // namespace inferd

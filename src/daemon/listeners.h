@@ -1,36 +1,46 @@
-// Where v1 is served: which transport the options ask for, its rules (spec 05 §3, README 18, 19, 22), its listener, and what
-// happens with an accepted socket. I/O thread.
+// Where a surface is served: which transport the configuration asks for, its rules (spec 05 §3, README 15, 18, 19, 22), who may use it, its
+// listener, and what happens with an accepted socket. I/O thread.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "config/options.h"
+#include "daemon/configuration.h"
 #include "os/listener.h"
+#include "os/secret_memory.h"
+#include "os/service_manager.h"
 #include "os/unix_socket.h"
+#include "session/access.h"
 #include "session/connection.h"
 
 namespace inferd {
 
+/// A path or an address; `passed` is its socket if the service manager made it.
 struct Transport {
-  std::optional<std::filesystem::path> unix_path;  // else tcp
-  std::optional<gid_t> group;
-  std::string group_name;
-  std::string tcp_address;
-  std::optional<std::string> key;  // TCP only
+  std::optional<os::PassedSocket> passed = {};
+  std::optional<std::filesystem::path> unix_path = {};
+  std::string tcp_address = {};
+  mode_t mode = 0660;  // of the socket file
+  std::optional<gid_t> group = {};
+  std::string group_name = {};
+  std::string tcp_place = "--tcp";                   // what set the address, for errors
+  std::shared_ptr<const os::SecretText> key = {};    // TCP only; null: none is asked for
+  std::optional<AccessList> access = {};             // Unix sockets only; none: whoever can open the socket
+
+  bool is_tcp() const { return !unix_path; }
 };
 
 /// True if a lock or socket of these options stands in the default runtime directory.
 bool uses_runtime_directory(const DaemonOptions& options);
 
-/// What this build cannot serve, and what does not fit together: a start error each.
-Status check_options(const DaemonOptions& options);
+/// Takes key and access list out of `configuration`.
+Result<Transport> choose_v1_transport(Configuration& configuration, std::optional<gid_t> group, std::optional<os::PassedSocket> passed);
 
-Result<Transport> choose_v1_transport(const DaemonOptions& options, std::optional<gid_t> group);
+/// `surface` is for the log. Takes the passed socket out of `transport`.
+Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, const std::string& surface, Transport& transport);
 
-Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, const Transport& transport);
-
-void accept_connection(SessionContext& context, os::UniqueFd client, Connection::SessionFactory make_session, const std::string* key);
+void accept_connection(SessionContext& context, os::UniqueFd client, const Transport& transport, Connection::SessionFactory make_session);
 
 }  // namespace inferd

@@ -1,0 +1,56 @@
+#include "daemon/configuration.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "config/check_options.h"
+#include "config/keys.h"
+
+namespace inferd {
+namespace {
+
+Result<Effective> load_checked(const DaemonOptions& options) {
+  auto effective = load_effective(options);
+  if (!effective) return effective;
+  if (auto checked = check_effective(*effective); !checked) return std::unexpected(checked.error());
+  return effective;
+}
+
+}  // namespace
+
+Result<Configuration> load_configuration(const DaemonOptions& options, PassedV1 passed) {
+  auto effective = load_checked(options);
+  if (!effective) return std::unexpected(effective.error());
+  Configuration configuration{std::move(*effective), {}, {}};
+  const auto& [options_now, config, sources] = configuration.effective;
+  const bool on_tcp = passed == PassedV1::kNone ? options_now.tcp.has_value() : passed == PassedV1::kTcp;
+  if (on_tcp) {
+    auto key = tcp_key(configuration.effective);
+    if (!key) return std::unexpected(key.error());
+    configuration.tcp_key = std::move(*key);
+  } else if (config.access.v1) {
+    auto ids = resolve_access(*config.access.v1, configuration.effective.place_of("access.v1"));
+    if (!ids) return std::unexpected(ids.error());
+    configuration.v1_access = std::move(*ids);
+  }
+  return configuration;
+}
+
+Result<Configuration> load_configuration_again(const DaemonOptions& options, const Effective& running) {
+  const std::filesystem::path& path = running.config.path;
+  std::error_code error;
+  if (!path.empty() && !std::filesystem::is_regular_file(path, error)) {
+    return fail(Code::kNotFound, path.string() + (std::filesystem::exists(path, error) ? " is no regular file: it cannot be read again" : " is gone"));
+  }
+  auto effective = load_checked(options);
+  if (!effective) return std::unexpected(effective.error());
+  Configuration configuration{std::move(*effective), {}, {}};
+  if (configuration.effective.config.listen.api_key_file == running.config.listen.api_key_file) {
+    auto key = tcp_key_of_file(configuration.effective);
+    if (!key) return std::unexpected(key.error());
+    configuration.tcp_key = std::move(*key);
+  }
+  return configuration;
+}
+
+}  // namespace inferd
