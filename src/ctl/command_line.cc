@@ -5,14 +5,16 @@
 #include <cstdlib>
 
 #include "ctl/commands.h"
+#include "store/store_paths.h"
 
 namespace inferd::ctl {
 namespace {
 
 constexpr const char* kExitCodes =
     "Exit codes:\n"
-    "  0  done; status: the daemon is ready; plan: the model fits\n"
-    "  1  status: the daemon answers and is not ready; plan: the model does not fit, or cannot be read\n"
+    "  0  done; status: the daemon is ready; plan: the model fits; verify, doctor: nothing is wrong\n"
+    "  1  status: the daemon answers and is not ready; plan: the model does not fit, or cannot be read;\n"
+    "     verify: a model is damaged or missing; doctor: a check failed; gc: something stays, or the answer was no\n"
     "  2  usage, or an error without a code of its own\n"
     "  3  run: the daemon cannot be reached, or did not get ready\n"
     "  4  run: the request was refused (invalid_request, frame_too_large)\n"
@@ -20,7 +22,32 @@ constexpr const char* kExitCodes =
     "  6  run: backend_unavailable\n"
     "  7  run: an internal error of the daemon\n"
     "  8  run: the connection ended before the answer did\n"
-    "  130  run: stopped by Ctrl-C\n";
+    "  130  run, pull, import, verify: stopped by Ctrl-C\n";
+
+// What a program reads with --json.
+constexpr const char* kPullJson =
+    "With --json, on standard output:\n"
+    "  {\"event\":\"progress\",\"phase\":\"download|verify\",\"name\":TEXT,\"bytes\":N,\"total\":N|null} about once a second\n"
+    "and for each model at its end\n"
+    "  {\"event\":\"done\",\"name\":TEXT,\"sha256\":TEXT,\"bytes\":N,\"how\":\"was_there|verified|downloaded\",\"path\":TEXT}\n\n";
+constexpr const char* kImportJson =
+    "With --json, on standard output:\n"
+    "  {\"event\":\"progress\",\"phase\":\"copy|verify\",\"name\":TEXT,\"bytes\":N,\"total\":N} about once a second\n"
+    "  {\"event\":\"done\",\"name\":TEXT,\"sha256\":TEXT,\"bytes\":N,\"how\":\"was_there|reflink|hard_link|copy\",\"path\":TEXT}\n\n";
+constexpr const char* kVerifyJson =
+    "With --json, on standard output:\n"
+    "  {\"event\":\"progress\",\"phase\":\"verify\",\"name\":TEXT,\"bytes\":N,\"total\":N} about once a second\n"
+    "  {\"event\":\"done\",\"name\":TEXT,\"state\":\"ok\" or what is wrong,\"bytes\":N|null,\"message\":TEXT} for each model\n\n";
+constexpr const char* kListJson =
+    "With --json, a line for each model (folded here):\n"
+    "  {\"name\":TEXT,\"state\":\"ok\" or what is wrong,\"manifest_path\":TEXT,\"blob_path\":TEXT,\"blob_bytes\":N|null,\n"
+    "   \"manifest\":{...}|null,\"error\":TEXT (without a manifest)}\n\n";
+constexpr const char* kRmJson =
+    "With --json: {\"event\":\"done\",\"name\":TEXT,\"blob_removed\":true|false,\"kept_because\":TEXT}\n\n";
+constexpr const char* kGcJson =
+    "With --json: {\"event\":\"garbage\",\"kind\":TEXT,\"bytes\":N,\"path\":TEXT} for each file, then\n"
+    "  {\"event\":\"done\",\"deleted\":N,\"bytes\":N,\"kept\":N} if anything was to be deleted\n\n";
+constexpr const char* kDoctorJson = "With --json, a line for each check: {\"check\":TEXT,\"state\":\"ok|warn|fail\",\"detail\":TEXT}\n\n";
 
 // CLI11's own conversion reads "-1" as the largest number and cuts what is too large.
 template <uint64_t least, uint64_t most>
@@ -33,7 +60,65 @@ std::string check_number(const std::string& text) {
 }
 constexpr auto check_tokens = &check_number<1, 1'000'000'000>;
 
-std::string check_not_empty(const std::string& text) { return text.empty() ? "expected a file" : ""; }
+std::string check_not_empty(const std::string& text) { return text.empty() ? "must not be empty" : ""; }
+
+std::string check_sha256(const std::string& text) {
+  const auto id = store::BlobId::parse(text);
+  return id ? "" : id.error().message;
+}
+
+std::string check_model_name(const std::string& text) {
+  const auto name = store::ModelName::parse(text);
+  return name ? "" : name.error().message;
+}
+
+struct StoreOptions {
+  PullOptions pull;
+  ImportOptions import_file;
+  std::vector<std::string> verify;
+  std::string remove;
+  GcOptions gc;
+};
+
+void add_store_commands(CLI::App& app, StoreOptions& options) {
+  const auto add = [&app](const char* name, const char* help, const char* json) {
+    CLI::App* command = app.add_subcommand(name, help);
+    return command->footer(std::string(json) + kExitCodes);
+  };
+  auto* pull = add("pull", "Fetch the models of the config file, or one by its URL; goes on where it was stopped", kPullJson);
+  auto* url = pull->add_option("URL", options.pull.url, "https:// only (default: every llamacpp entry of the config file)");
+  auto* sha256 = pull->add_option("--sha256", options.pull.sha256, "Digest that the file must have, 64 hex digits");
+  auto* name = pull->add_option("--name", options.pull.name, "Name of the model (default: the URL's last part without .gguf)");
+  url->check(check_not_empty)->needs(sha256);
+  sha256->check(&check_sha256)->needs(url);
+  name->check(&check_model_name)->needs(url);
+  add("list", "The models of the store", kListJson);
+  auto* take = add("import", "Take a file into the store: as reflink, else as hard link, else as copy", kImportJson);
+  take->add_option("FILE", options.import_file.file, "Model file")->required()->check(check_not_empty);
+  take->add_option("--name", options.import_file.name, "Name of the model (default: the file's name without .gguf)")
+      ->check(&check_model_name);
+  take->add_option("--sha256", options.import_file.sha256, "Refuse a file with another digest")->check(&check_sha256);
+  auto* verify = add("verify", "Hash the blobs of models; moves and deletes nothing", kVerifyJson);
+  verify->add_option("NAME", options.verify, "Models (default: all)")->check(&check_model_name);
+  auto* rm = add("rm", "Remove a model, and its blob unless somebody needs or holds it", kRmJson);
+  rm->add_option("NAME", options.remove, "Model")->required()->check(&check_model_name);
+  auto* gc = add("gc", "Delete what no model, no config entry and no running daemon needs; asks first", kGcJson);
+  auto* yes = gc->add_flag("--yes", options.gc.yes, "Do not ask");
+  gc->add_flag("--dry-run", options.gc.dry_run, "Only list it")->excludes(yes);
+  add("doctor", "Check configuration, models, store and daemon, and say what to do", kDoctorJson);
+}
+
+// Nothing if no command of the store was given.
+std::optional<int> run_store_command(const CLI::App& app, const GlobalOptions& global, const StoreOptions& options) {
+  if (app.got_subcommand("pull")) return pull_models(global, options.pull);
+  if (app.got_subcommand("list")) return list_models(global);
+  if (app.got_subcommand("import")) return import_model(global, options.import_file);
+  if (app.got_subcommand("verify")) return verify_models(global, options.verify);
+  if (app.got_subcommand("rm")) return remove_model(global, options.remove);
+  if (app.got_subcommand("gc")) return collect_garbage(global, options.gc);
+  if (app.got_subcommand("doctor")) return diagnose(global);
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -41,11 +126,15 @@ int run(int argc, const char* const* argv) {
   GlobalOptions global;
   RunOptions options;
   PlanOptions plan_options;
-  CLI::App app("Talks to inferd-daemon.", "inferdctl");
+  StoreOptions store_options;
+  CLI::App app("Talks to inferd-daemon and keeps its models.", "inferdctl");
   app.set_version_flag("-V,--version", std::string("inferdctl ") + INFERD_VERSION);
   app.footer(kExitCodes);
   app.require_subcommand(0, 1);
   app.fallthrough();  // global options before or after the command
+  app.add_option("--config", global.config, "Configuration file (default: ~/.inferd/config.json)")
+      ->envname("INFERD_CONFIG")
+      ->check(check_not_empty);
   app.add_option("--admin-addr", global.admin_socket, "Admin socket (default: where the daemon puts it)")->envname("INFERD_ADMIN_ADDR");
   auto* uds = app.add_option("--uds", global.endpoint.socket, "v1 socket (default: where the daemon puts it)")->envname("INFERD_UDS");
   app.add_option("--tcp", global.endpoint.tcp, "v1 on HOST:PORT")->envname("INFERD_TCP")->excludes(uds);
@@ -77,6 +166,7 @@ int run(int argc, const char* const* argv) {
   plan->add_option("--host-cache-bytes", plan_options.host_cache_bytes, "As of the daemon: memory for finished sequences (default 536870912)")
       ->check(&check_number<0, UINT64_MAX>);
   plan->footer(kExitCodes);
+  add_store_commands(app, store_options);
 
   try {
     app.parse(argc, argv);
@@ -84,10 +174,12 @@ int run(int argc, const char* const* argv) {
     return app.exit(error) == 0 ? kOk : kError;
   }
   options.wait_for_start = wait->count() > 0;
+  log::install(log_filter(), &terminal_log());
   if (app.got_subcommand("run")) return run_prompt(global, options);
   if (app.got_subcommand("status")) return show_status(global);
   if (app.got_subcommand("watch")) return watch(global);
   if (app.got_subcommand("plan")) return plan_model(global, plan_options);
+  if (const auto code = run_store_command(app, global, store_options)) return *code;
   std::fputs(app.help().c_str(), stderr);
   return kError;
 }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+#include "base/log.h"
 #include "inferd/client.h"
 
 namespace inferd::ctl {
@@ -15,6 +17,7 @@ enum ExitCode : int {
   kOk = 0,
   kNotReady = 1,   // status: the daemon answers and is not ready
   kDoesNotFit = 1,  // plan: so it is, or nothing can be said of the file
+  kSomethingWrong = 1,  // verify, doctor: found; gc: something stays
   kError = 2,      // usage, or anything that has no code of its own
   kUnreachable = 3,
   kInvalidRequest = 4,
@@ -26,6 +29,7 @@ enum ExitCode : int {
 };
 
 struct GlobalOptions {
+  std::optional<std::string> config;  // path of the config file
   std::optional<std::string> admin_socket;
   client::Endpoint endpoint;  // v1
   bool json = false;
@@ -47,12 +51,44 @@ struct PlanOptions {
   std::optional<uint64_t> host_cache_bytes;
 };
 
+struct PullOptions {
+  std::optional<std::string> url;  // without: the models of the config file
+  std::string sha256;              // with a URL
+  std::optional<std::string> name;
+};
+
+struct ImportOptions {
+  std::string file;
+  std::optional<std::string> name, sha256;
+};
+
+struct GcOptions {
+  bool yes = false;      // without asking
+  bool dry_run = false;
+};
+
 int run_prompt(const GlobalOptions& global, const RunOptions& options);
 int show_status(const GlobalOptions& global);
 int watch(const GlobalOptions& global);
 int plan_model(const GlobalOptions& global, const PlanOptions& options);
+int pull_models(const GlobalOptions& global, const PullOptions& options);
+int list_models(const GlobalOptions& global);
+int import_model(const GlobalOptions& global, const ImportOptions& options);
+/// No names: all models.
+int verify_models(const GlobalOptions& global, const std::vector<std::string>& names);
+int remove_model(const GlobalOptions& global, const std::string& name);
+int collect_garbage(const GlobalOptions& global, const GcOptions& options);
+int diagnose(const GlobalOptions& global);
 
 /// "error: ..." on standard error; the exit code that the failure has.
 int report(const client::Failure& failure);
+int report(const Error& error);
+/// "interrupted: ..." on standard error; the exit code of Ctrl-C.
+int report_interrupted(const std::string& what_is_left);
+
+/// INFERD_CLI_LOG; not set: warnings.
+log::Filter log_filter();
+/// Writes the log on standard error, where what others wrote (a server's words, a file's name) must not steer the terminal.
+log::Sink& terminal_log();
 
 }  // namespace inferd::ctl

@@ -4,6 +4,7 @@
 
 #include "base/size_text.h"
 #include "ctl/commands.h"
+#include "os/paths.h"
 #include "os/run_program.h"
 #include "wire/json_document.h"
 #include "wire/json_fields.h"
@@ -63,9 +64,10 @@ void show(const Plan& plan, const std::string& model) {
 }
 
 Result<std::string> ask_engine(const PlanOptions& options) {
-  std::error_code error;
-  const auto engine = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "inferd-engine";
-  if (!std::filesystem::exists(engine, error)) return fail(Code::kNotInThisBuild, engine.string() + " is missing: this build has no llama.cpp");
+  const auto engine = os::beside_or_lib("inferd-engine");
+  if (std::error_code ignored; !std::filesystem::exists(engine, ignored)) {
+    return fail(Code::kNotInThisBuild, engine.string() + " is missing: this build has no llama.cpp");
+  }
   // Joined, so that a name that begins with "-" is no option.
   std::vector<std::string> arguments{"--plan", "--model=" + options.model};
   const auto add = [&arguments](const char* name, const auto& value) {

@@ -12,11 +12,6 @@ namespace {
 
 constexpr size_t kBarWidth = 24;
 
-std::string bar(double share) {
-  const auto full = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBarWidth);
-  return "[" + std::string(full, '#') + std::string(kBarWidth - full, '-') + "] " + std::to_string(static_cast<int>(share * 100)) + " %";
-}
-
 // The share that is done, where the event knows it.
 std::optional<double> share_of(const client::StatusEvent& event) {
   const auto of_total = [&](const char* done) -> std::optional<double> {
@@ -43,6 +38,12 @@ std::string phase_text(const client::StatusEvent& event) {
 
 }  // namespace
 
+std::string bar(double share) {
+  const double shown = std::clamp(share, 0.0, 1.0);
+  const auto full = static_cast<size_t>(shown * kBarWidth);
+  return "[" + std::string(full, '#') + std::string(kBarWidth - full, '-') + "] " + std::to_string(static_cast<int>(shown * 100)) + " %";
+}
+
 std::string describe(const client::StatusEvent& event, size_t width) {
   std::string text = event.status;
   if (event.status == "loading_model") text = "loading";
@@ -50,6 +51,7 @@ std::string describe(const client::StatusEvent& event, size_t width) {
   if (event.status == "error" && !event.text("reason").empty()) text += ": " + event.text("reason");
   if (event.status == "capabilities") text = "backend " + event.text("name") + " (" + event.text("backend") + ", " + event.text("accelerator") + ")";
   if (const auto share = share_of(event)) text += " " + bar(*share);
+  if (const auto warning = event.text("warning"); !warning.empty()) text += "; warning: " + warning;
   return std::string(cut_utf8(text, width));
 }
 

@@ -10,6 +10,9 @@ namespace inferd::ctl {
 /// What an event says, for a person: "loading model: checking file 43 % [####------]".
 std::string describe(const client::StatusEvent& event, size_t width);
 
+/// "[######------------------] 25 %"
+std::string bar(double share);
+
 /// Writes over its own line on standard error; nothing if that is no terminal.
 class ProgressLine {
  public:
