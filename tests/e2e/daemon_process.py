@@ -72,15 +72,17 @@ class Place:
 
 
 class Daemon:
-    """One process; options that tests use often have parameters, the rest is `args` as on the command line."""
+    """One process; options that tests use often have parameters, the rest is `args` as on the command line. `under`: a command that
+    becomes the daemon, and is given these descriptors."""
 
     def __init__(self, place: Place, *args: str, tape: list[str] | None = None, delay_ms: int = 0, fault: str = "",
                  tcp: str = "", env: dict | None = None, nofile: tuple[int, int] | None = None, uid: int | None = None,
-                 umask: int = -1, v1: Path | None = None, admin: Path | None = None) -> None:
+                 umask: int = -1, v1: Path | None = None, admin: Path | None = None, under: list[str] | None = None,
+                 pass_fds: list[int] | None = None) -> None:
         self.place, self.conns, self.start_events = place, [], []
         self.code, self.signalled = None, False
         self.v1, self.admin_path = v1 or place.v1, admin or place.admin
-        command = [str(DAEMON), *args]
+        command = [*(under or []), str(DAEMON), *args]
         command += ["--mock-tape", json.dumps(tape)] if tape is not None else []
         command += ["--mock-delay-ms", str(delay_ms)] if delay_ms else []
         command += ["--mock-fault", fault] if fault else []
@@ -95,7 +97,7 @@ class Daemon:
         self.output_file = Path(name)
         with os.fdopen(descriptor, "wb") as output:
             self.process = subprocess.Popen(command, env=place.env | (env or {}), stdin=subprocess.DEVNULL, stdout=output,
-                                            stderr=output, cwd=place.base, preexec_fn=limit, umask=umask, **who)
+                                            stderr=output, cwd=place.base, preexec_fn=limit, umask=umask, pass_fds=pass_fds or (), **who)
         self.pid = self.process.pid
 
     @property
