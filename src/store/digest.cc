@@ -6,14 +6,15 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cctype>
 #include <chrono>
 #include <optional>
+#include <semaphore>
 #include <system_error>
 #include <thread>
 #include <vector>
 
-#include "base/bounded_queue.h"
 #include "os/file_reader.h"
 #include "os/system.h"
 
@@ -25,51 +26,75 @@ constexpr size_t kPieces = 4;
 constexpr uint64_t kProgressBytes = 32u << 20;
 constexpr auto kProgressTime = std::chrono::seconds(1);  // a slow disk is no stopped one
 
+// Counts pieces from one thread to the other. Who has to wait looks again and again for some microseconds before it sleeps: to be woken
+// costs as much as a piece takes, most of all on a virtual machine.
+class Pieces {
+ public:
+  explicit Pieces(ptrdiff_t count) : count_(count) {}
+  void take() {
+    for (int i = 0; i < tries_; ++i) {
+      if (count_.try_acquire()) return;
+    }
+    count_.acquire();
+  }
+  void add() { count_.release(); }
+
+ private:
+  std::counting_semaphore<> count_;
+  const int tries_ = os::usable_cpus() > 1 ? 3000 : 0;
+};
+
 // Reads a file from front to back on a thread of its own, at most kPieces ahead.
 class ReadAhead {
  public:
   struct Piece {
-    std::vector<char> buffer;
+    std::vector<char> buffer = std::vector<char>(kPieceBytes);
     size_t length = 0;  // 0: the end
-    std::optional<Error> error;
+    std::optional<Error> error = {};
   };
 
-  explicit ReadAhead(int fd) : fd_(fd), empty_(kPieces), full_(kPieces) {
-    for (size_t i = 0; i < kPieces; ++i) empty_.try_push(Piece{std::vector<char>(kPieceBytes), 0, std::nullopt});
+  explicit ReadAhead(int fd) : fd_(fd) {
     const os::TerminationSignalsBlocked blocked;
     thread_ = std::thread([this] { read_all(); });
   }
   ~ReadAhead() {
-    empty_.close();
+    stopping_ = true;
+    empty_.add();
     thread_.join();
   }
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
 
-  /// Not after a piece that is the end or an error.
-  Piece next() { return std::move(*full_.pop()); }
-  void give_back(Piece piece) { empty_.try_push(std::move(piece)); }
+  /// The caller's until give_back(), one at a time. Not after a piece that is the end or an error.
+  const Piece& next() {
+    full_.take();
+    return pieces_[taken_++ % kPieces];
+  }
+  void give_back() { empty_.add(); }
 
  private:
   void read_all() {
     os::expect_sequential_reads(fd_);
     uint64_t at = 0;
-    while (auto piece = empty_.pop()) {
-      auto length = os::read_at(fd_, piece->buffer, at);
-      if (length) {
-        piece->length = *length;
-      } else {
-        piece->error = length.error();
-      }
-      const bool last = !length || *length == 0;
-      at += length.value_or(0);
-      full_.try_push(std::move(*piece));
+    for (size_t n = 0;; ++n) {
+      empty_.take();
+      if (stopping_) return;
+      Piece& piece = pieces_[n % kPieces];
+      auto length = os::read_at(fd_, piece.buffer, at);
+      if (!length) piece.error = length.error();
+      piece.length = length.value_or(0);
+      at += piece.length;
+      const bool last = piece.length == 0;  // once it is handed over it is the other thread's
+      full_.add();
       if (last) return;
     }
   }
 
   const int fd_;
-  BoundedQueue<Piece> empty_, full_;
+  std::array<Piece, kPieces> pieces_;
+  Pieces empty_{kPieces}, full_{0};
+  size_t taken_ = 0;  // by the caller
+  std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };
 
@@ -81,12 +106,12 @@ Result<std::string> hash_ahead(int fd, const std::atomic<bool>& cancelled, const
   auto when = std::chrono::steady_clock::now();
   for (;;) {
     if (cancelled.load(std::memory_order_relaxed)) return fail(Code::kBackendUnavailable, "hashing was stopped");
-    auto piece = file.next();
+    const auto& piece = file.next();
     if (piece.error) return std::unexpected(*piece.error);
     if (piece.length == 0) return hash->finish();
     hash->update({piece.buffer.data(), piece.length});
     at += piece.length;
-    file.give_back(std::move(piece));
+    file.give_back();
     const auto now = std::chrono::steady_clock::now();
     if (at - reported < kProgressBytes && now - when < kProgressTime) continue;
     when = now;
