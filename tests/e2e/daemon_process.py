@@ -154,8 +154,16 @@ class Daemon:
         self.settle()
         return conn
 
+    def hidden(self, name: str) -> Path:
+        """A file of /proc/PID that the daemon, which is not dumpable, leaves to root."""
+        if os.geteuid() != 0:
+            import pytest  # here: the soak has none
+
+            pytest.skip(f"not root: /proc/PID/{name} of the daemon cannot be read")
+        return Path(f"/proc/{self.pid}/{name}")
+
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(os.listdir(self.hidden("fd")))
 
     def logged(self, msg: str, **fields) -> dict:
         """Waits for an activity record with these fields."""

@@ -228,7 +228,7 @@ def test_a_signal_while_loading_ends_with_0_and_leaves_nothing(start_llama, plac
 
 def test_the_daemon_itself_never_loads_llama_cpp(llama):
     """Architecture §1: it does not link it; the engine does."""
-    libraries = open(f"/proc/{llama.pid}/maps").read()
+    libraries = llama.hidden("maps").read_text()
     assert "libllama" not in libraries and "libggml" not in libraries and str(MODEL) not in libraries
     assert "libllama" in open(f"/proc/{engine_pid(llama)}/maps").read()
 
