@@ -286,6 +286,13 @@ const void* address_of(const BackendEntry& entry) {
   return std::visit([](const auto& one) -> const void* { return &one; }, entry);
 }
 
+std::vector<std::string> urls_of(const ModelSource& model) {
+  if (model.source_url.empty()) return {};
+  std::vector<std::string> urls{model.source_url};
+  urls.insert(urls.end(), model.source_urls.begin(), model.source_urls.end());
+  return urls;
+}
+
 fs::path expand_home(const std::string& path) {
   if (!path.starts_with("~/") && !path.starts_with("~\\")) return path;
   return fs::path(os::env("HOME").value_or(".")) / path.substr(2);

@@ -29,6 +29,9 @@ struct ModelSource {
   std::optional<std::string> license;
 };
 
+/// source_url, then the mirrors; empty if there is no source_url.
+std::vector<std::string> urls_of(const ModelSource& model);
+
 struct LlamacppEntry {
   std::string name;
   ModelSource model;

@@ -6,6 +6,8 @@
 
 #include "base/json_text.h"
 #include "base/log.h"
+#include "base/sha256_hex.h"
+#include "base/url_text.h"
 #include "base/utf8.h"
 #include "config/options.h"
 
@@ -219,7 +221,7 @@ bool text_fits(const ConfigField& field, std::string_view text) {
     case TextRule::kHttpUrl:
       return text.starts_with("https://") || text.starts_with("http://");
     case TextRule::kSha256:
-      return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+      return sha256_hex(text) == text;
     case TextRule::kVariable:
       return is_variable_name(text);
     case TextRule::kPath:
@@ -263,17 +265,9 @@ std::string text_expectation(const ConfigField& field) {
   return {};
 }
 
-// A user before "@" and a query may hold a password or a signature.
 std::string url_without_secrets(std::string_view url) {
-  const size_t scheme = url.find("://");
-  const size_t host = scheme == std::string_view::npos ? 0 : scheme + 3;
-  const size_t query = std::min(url.find_first_of("?#", host), url.size());
-  std::string rest(url.substr(host, query - host));
-  const size_t host_end = std::min(rest.find('/'), rest.size());
-  // Without "://" it is not known where the host ends: whatever stands before an "@" may be a password.
-  const size_t last = scheme == std::string_view::npos ? std::string::npos : host_end;
-  if (const size_t at = rest.rfind('@', last); at != std::string::npos) rest = "..." + rest.substr(at);
-  return std::string(url.substr(0, host)) + rest + (query < url.size() ? "?..." : "");
+  const UrlText parts = split_url(url);
+  return std::string(parts.before) + (parts.user.empty() ? "" : "...@") + std::string(parts.rest) + (parts.query.empty() ? "" : "?...");
 }
 
 void append_shown(std::string& out, const ConfigField& field, std::string_view text) {

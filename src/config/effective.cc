@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <utility>
 #include <vector>
 
+#include "base/sha256_hex.h"
 #include "config/check_options.h"
 #include "config/config_table.h"
 #include "os/paths.h"
@@ -24,15 +24,6 @@ constexpr std::array<NamesModel, 3> kNamesModel = {{
     {"openai-compat", "--openai-base-url"},
     {"bedrock-invoke", "--bedrock-model-id"},
 }};
-
-std::string lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
-bool is_sha256(const std::string& text) {
-  return text.size() == 64 && lower_case(text).find_first_not_of("0123456789abcdef") == std::string::npos;
-}
 
 class Merge {
  public:
@@ -128,12 +119,13 @@ Result<BackendEntry> Merge::llamacpp_of_options() {
   if (!options_.model_sha256) {
     return fail(Code::kUsage, "--model-path needs --model-sha256 (sha256sum " + options_.model_path->string() + ")");
   }
-  if (!is_sha256(*options_.model_sha256)) return fail(Code::kUsage, "--model-sha256: expected 64 hex digits");
+  auto sha256 = sha256_hex(*options_.model_sha256);
+  if (!sha256) return fail(Code::kUsage, "--model-sha256: expected 64 hex digits");
   LlamacppEntry entry;
   entry.name = "llamacpp";
   entry.model_path = options_.model_path;
   entry.model.name = options_.model_path->stem().string();
-  entry.model.sha256 = lower_case(*options_.model_sha256);
+  entry.model.sha256 = std::move(*sha256);
   from_option("model_path", "--model-path");
   from_option("model.name", "--model-path");
   from_option("model.sha256", "--model-sha256");

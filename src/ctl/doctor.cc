@@ -2,8 +2,8 @@
 #include <cstdio>
 #include <utility>
 
-#include "base/utf8.h"
 #include "base/size_text.h"
+#include "base/utf8.h"
 #include "config/check_options.h"
 #include "config/config_table.h"
 #include "config/effective.h"

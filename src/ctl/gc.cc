@@ -1,11 +1,10 @@
 #include <cstdio>
 
-#include "base/utf8.h"
 #include "base/size_text.h"
+#include "base/utf8.h"
 #include "ctl/commands.h"
 #include "ctl/garbage.h"
 #include "ctl/json_line.h"
-#include "ctl/model_text.h"
 #include "os/terminal.h"
 
 namespace inferd::ctl {

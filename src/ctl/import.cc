@@ -2,9 +2,9 @@
 
 #include <cstdio>
 
-#include "base/utf8.h"
 #include "base/json_text.h"
 #include "base/size_text.h"
+#include "base/utf8.h"
 #include "ctl/commands.h"
 #include "ctl/configured_models.h"
 #include "ctl/json_line.h"
@@ -32,10 +32,8 @@ How how_of(std::optional<os::CopyKind> kind, const std::string& file) {
 
 // The `model` of a config entry; where other machines would fetch it from is for the operator to fill in.
 std::string config_snippet(const std::string& name, const store::Imported& imported) {
-  std::string text = "\"model\": {\"name\": ";
-  append_json_text(text, name);
-  text += ", \"sha256\": \"" + imported.id.hex() + "\", \"size_bytes\": " + std::to_string(imported.bytes);
-  return text + ", \"source_url\": \"https://...\"}";
+  return "\"model\": {\"name\": " + json_text(name) + ", \"sha256\": \"" + imported.id.hex() +
+         "\", \"size_bytes\": " + std::to_string(imported.bytes) + ", \"source_url\": \"https://...\"}";
 }
 
 void show(const std::string& name, const std::string& file, const store::Imported& imported, bool json) {

@@ -15,11 +15,7 @@ JsonLine& JsonLine::json(std::string_view name, std::string_view value) {
   return *this;
 }
 
-JsonLine& JsonLine::text(std::string_view name, std::string_view value) {
-  std::string quoted;
-  append_json_text(quoted, to_valid_utf8(value));
-  return json(name, quoted);
-}
+JsonLine& JsonLine::text(std::string_view name, std::string_view value) { return json(name, json_text(to_valid_utf8(value))); }
 
 JsonLine& JsonLine::number(std::string_view name, std::optional<uint64_t> value) {
   return json(name, value ? std::to_string(*value) : "null");

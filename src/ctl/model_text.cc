@@ -1,6 +1,5 @@
 #include "ctl/model_text.h"
 
-#include "base/utf8.h"
 
 namespace inferd::ctl {
 

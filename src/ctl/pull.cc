@@ -31,9 +31,7 @@ Result<store::FetchRequest> request_for(const ModelSource& source) {
   auto id = store::BlobId::parse(source.sha256);
   if (!name) return std::unexpected(name.error());
   if (!id) return std::unexpected(id.error());
-  std::vector<std::string> urls{source.source_url};
-  urls.insert(urls.end(), source.source_urls.begin(), source.source_urls.end());
-  return store::FetchRequest{.name = *name, .id = *id, .urls = std::move(urls), .size_bytes = source.size_bytes, .license = source.license};
+  return store::FetchRequest{.name = *name, .id = *id, .urls = urls_of(source), .size_bytes = source.size_bytes, .license = source.license};
 }
 
 Result<std::vector<store::FetchRequest>> requests_of(const PullOptions& options, const ConfiguredModels& configured) {

@@ -8,7 +8,6 @@
 #include "ctl/commands.h"
 #include "ctl/configured_models.h"
 #include "ctl/json_line.h"
-#include "ctl/model_text.h"
 #include "store/model_store.h"
 
 namespace inferd::ctl {

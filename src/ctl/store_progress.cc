@@ -8,7 +8,6 @@
 #include "base/utf8.h"
 #include "ctl/commands.h"
 #include "ctl/json_line.h"
-#include "ctl/model_text.h"
 #include "os/terminal.h"
 
 namespace inferd::ctl {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "base/utf8.h"
 #include "base/size_text.h"
+#include "base/utf8.h"
 #include "ctl/commands.h"
 #include "ctl/configured_models.h"
 #include "ctl/json_line.h"

@@ -22,14 +22,14 @@ Result<Configuration> load_configuration(const DaemonOptions& options, PassedV1 
   auto effective = load_checked(options);
   if (!effective) return std::unexpected(effective.error());
   Configuration configuration{std::move(*effective), {}, {}};
-  const auto& [options_now, config, sources] = configuration.effective;
-  const bool on_tcp = passed == PassedV1::kNone ? options_now.tcp.has_value() : passed == PassedV1::kTcp;
+  const Effective& now = configuration.effective;
+  const bool on_tcp = passed == PassedV1::kNone ? now.options.tcp.has_value() : passed == PassedV1::kTcp;
   if (on_tcp) {
-    auto key = tcp_key(configuration.effective);
+    auto key = tcp_key(now);
     if (!key) return std::unexpected(key.error());
     configuration.tcp_key = std::move(*key);
-  } else if (config.access.v1) {
-    auto ids = resolve_access(*config.access.v1, configuration.effective.place_of("access.v1"));
+  } else if (const auto& rule = now.config.access.v1) {
+    auto ids = resolve_access(*rule, now.place_of("access.v1"));
     if (!ids) return std::unexpected(ids.error());
     configuration.v1_access = std::move(*ids);
   }

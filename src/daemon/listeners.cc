@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "base/log.h"
-#include "os/file_reader.h"
 #include "os/paths.h"
 #include "os/peer.h"
+#include "os/system.h"
 #include "os/tcp.h"
 
 namespace inferd {

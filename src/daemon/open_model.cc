@@ -98,10 +98,12 @@ Status Opening::fetch(store::ModelStore& store, const store::BlobId& id, bool di
   const ModelSource& model = wanted_.entry.model;
   auto name = store::ModelName::parse(model.name);
   if (!name) return std::unexpected(name.error());
-  store::FetchRequest request{.name = std::move(*name), .id = id, .urls = {}, .size_bytes = model.size_bytes, .license = model.license};
-  request.distrust = distrust;
-  if (!model.source_url.empty()) request.urls.push_back(model.source_url);
-  request.urls.insert(request.urls.end(), model.source_urls.begin(), model.source_urls.end());
+  const store::FetchRequest request{.name = std::move(*name),
+                                    .id = id,
+                                    .urls = urls_of(model),
+                                    .size_bytes = model.size_bytes,
+                                    .license = model.license,
+                                    .distrust = distrust};
   const std::string product = std::string("inferd/") + INFERD_VERSION;
   const auto fetched = store::fetch(store, request, {.produced_by = product, .download = {}, .pace = {}},
                                     {.cancelled = *context_.stopping,

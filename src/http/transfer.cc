@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/url_text.h"
 #include "os/paths.h"
 #include "os/receive_window.h"
 
@@ -267,14 +268,8 @@ Result<std::unique_ptr<Transfers>> curl_transfers(const TransferOptions& options
 }
 
 std::string shown_url(std::string_view url) {
-  url = url.substr(0, url.find_first_of("?#"));
-  const size_t scheme = url.find("://");
-  const size_t host = scheme == std::string_view::npos ? 0 : scheme + 3;
-  // Without "://" nobody knows where the host ends: "https:/user:password@host" is a slip of the keyboard.
-  const size_t end = scheme == std::string_view::npos ? url.size() : std::min(url.find('/', host), url.size());
-  const size_t user = url.substr(0, end).rfind('@');
-  if (user == std::string_view::npos || user < host) return std::string(url);
-  return std::string(url.substr(0, host)) + std::string(url.substr(user + 1));
+  const UrlText parts = split_url(url);
+  return std::string(parts.before) + std::string(parts.rest);
 }
 
 }  // namespace inferd::http

@@ -15,6 +15,7 @@
 
 #include "os/input_file.h"
 #include "os/os_error.h"
+#include "os/own_file.h"
 #include "os/unique_fd.h"
 
 namespace inferd::os {
@@ -55,16 +56,6 @@ class RealFile : public DurableFile {
   fs::path path_;
 };
 
-Result<UniqueFd> open_to_write(const fs::path& path, int flags) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600));
-  if (!fd && errno == ELOOP) return fail(Code::kNotPermitted, path.string() + " is a symbolic link: refused");
-  if (!fd) return os_fail(errno, "open " + path.string());
-  struct stat info{};
-  if (::fstat(fd.get(), &info) != 0) return os_fail(errno, path.string());
-  if (!S_ISREG(info.st_mode)) return fail(Code::kUsage, path.string() + " is not a regular file");
-  return fd;
-}
-
 Status copy_bytes(int from, int to, const fs::path& path, const std::function<bool(uint64_t)>& go_on) {
   off_t at = 0;
   for (;;) {
@@ -103,7 +94,7 @@ Result<std::vector<std::string>> files_in(DIR* folder, const fs::path& path) {
 class RealFileSystem : public FileSystem {
  public:
   Result<std::unique_ptr<DurableFile>> open(const fs::path& path, Open how) override {
-    auto fd = open_to_write(path, how == Open::kEmpty ? O_TRUNC : 0);
+    auto fd = open_own_file(path, how == Open::kEmpty ? O_TRUNC : 0, path.string());
     if (!fd) return std::unexpected(fd.error());
     return std::make_unique<RealFile>(std::move(*fd), path);
   }
@@ -180,14 +171,14 @@ class RealFileSystem : public FileSystem {
   }
 
   Result<CopyKind> copy(int from, const fs::path& to, const std::function<bool(uint64_t)>& go_on) override {
-    auto fd = open_to_write(to, O_EXCL);
+    auto fd = open_own_file(to, O_EXCL, to.string());
     if (!fd) return std::unexpected(fd.error());
     if (::ioctl(fd->get(), FICLONE, from) == 0) return CopyKind::kReflink;
     if (auto gone = remove(to); !gone) return std::unexpected(gone.error());
     // By descriptor, so that the linked file is the one that was opened. Refused for files that we could not write (protected_hardlinks).
     const std::string name = "/proc/self/fd/" + std::to_string(from);
     if (::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return CopyKind::kHardLink;
-    fd = open_to_write(to, O_EXCL);
+    fd = open_own_file(to, O_EXCL, to.string());
     if (!fd) return std::unexpected(fd.error());
     if (auto copied = copy_bytes(from, fd->get(), to, go_on); !copied) return std::unexpected(copied.error());
     return CopyKind::kCopy;

@@ -1,14 +1,13 @@
 #include "os/file_lock.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "os/file_reader.h"
 #include "os/os_error.h"
+#include "os/own_file.h"
 
 namespace inferd::os {
 namespace {
@@ -25,16 +24,12 @@ Result<bool> try_lock(int fd, int kind) {
 
 Result<std::optional<FileLock>> FileLock::try_exclusive(const std::filesystem::path& path) {
   const std::string what = "lock file " + path.string();
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
-  if (!fd && errno == ELOOP) return fail(Code::kNotPermitted, what + " is a symbolic link: refused");
-  if (!fd) return os_fail(errno, what);
-  struct stat info{};
-  if (::fstat(fd.get(), &info) != 0) return os_fail(errno, what);
-  if (!S_ISREG(info.st_mode)) return fail(Code::kUsage, what + " is not a regular file");
-  auto locked = try_lock(fd.get(), LOCK_EX);
+  auto fd = open_own_file(path, 0, what);
+  if (!fd) return std::unexpected(fd.error());
+  auto locked = try_lock(fd->get(), LOCK_EX);
   if (!locked) return fail(locked.error().code, what + ": " + locked.error().message);
   if (!*locked) return std::nullopt;
-  return std::optional<FileLock>(FileLock(std::move(fd)));
+  return std::optional<FileLock>(FileLock(std::move(*fd)));
 }
 
 void FileLock::show(std::string_view note) {
@@ -46,8 +41,6 @@ void FileLock::show(std::string_view note) {
 }
 
 std::string FileLock::note(const std::filesystem::path& path) { return read_file(path, kMaxNoteBytes).value_or(std::string()); }
-
-uint64_t process_id() { return static_cast<uint64_t>(::getpid()); }
 
 Result<bool> try_lock_shared(int fd) { return try_lock(fd, LOCK_SH); }
 Result<bool> try_lock_exclusive(int fd) { return try_lock(fd, LOCK_EX); }

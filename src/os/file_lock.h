@@ -31,9 +31,6 @@ class FileLock {
   UniqueFd fd_;
 };
 
-/// Of this process, for a note that says who holds a lock.
-uint64_t process_id();
-
 /// Locks an open file until every copy of the descriptor is closed; copies in other processes count. False if somebody else's lock stands
 /// against it. Asking for the other kind changes a lock that is held.
 Result<bool> try_lock_shared(int fd);

@@ -74,13 +74,4 @@ int64_t file_time_now_ns() {
 
 void expect_sequential_reads(int fd) { ::posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); }
 
-uint32_t effective_user() { return ::geteuid(); }
-
-std::string boot_id() {
-  auto text = read_file("/proc/sys/kernel/random/boot_id", 64);
-  if (!text) return {};
-  while (!text->empty() && text->back() == '\n') text->pop_back();
-  return *text;
-}
-
 }  // namespace inferd::os

@@ -35,9 +35,4 @@ int64_t file_time_now_ns();
 /// Tells the kernel that the file will be read from front to back.
 void expect_sequential_reads(int fd);
 
-uint32_t effective_user();
-
-/// A text that changes with every start of the machine; empty where the system tells none.
-std::string boot_id();
-
 }  // namespace inferd::os

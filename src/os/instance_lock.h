@@ -3,9 +3,10 @@
 #pragma once
 
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
-#include "os/unique_fd.h"
+#include "os/file_lock.h"
 
 namespace inferd::os {
 
@@ -15,8 +16,8 @@ class InstanceLock {
   static Result<InstanceLock> acquire(const std::filesystem::path& path);
 
  private:
-  explicit InstanceLock(UniqueFd fd) : fd_(std::move(fd)) {}
-  UniqueFd fd_;
+  explicit InstanceLock(FileLock lock) : lock_(std::move(lock)) {}
+  FileLock lock_;
 };
 
 }  // namespace inferd::os

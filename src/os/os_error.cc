@@ -1,6 +1,7 @@
 #include "os/os_error.h"
 
 #include <cerrno>
+#include <cstdio>
 #include <system_error>
 
 namespace inferd::os {
@@ -29,6 +30,12 @@ Error os_error(int errno_value, const std::string& what) {
       break;
   }
   return Error{code, what + ": " + std::generic_category().message(errno_value) + hint};
+}
+
+std::string mode_text(mode_t mode) {
+  char text[8];
+  std::snprintf(text, sizeof text, "%04o", static_cast<unsigned>(mode & 07777));
+  return text;
 }
 
 }  // namespace inferd::os

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <string_view>
 
 #include "os/input_file.h"
@@ -44,10 +43,8 @@ Status check_rights(int fd, const fs::path& path) {
   }
   const mode_t forbidden = is_systemd_credential(path) && info.st_uid == 0 ? 0037 : 0077;
   if ((info.st_mode & forbidden) == 0) return {};
-  char mode[8];
-  std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(info.st_mode & 07777));
   return fail(Code::kNotPermitted,
-              path.string() + ": its mode " + mode + " gives others a right to the key (chmod 600 " + path.string() + ")");
+              path.string() + ": its mode " + mode_text(info.st_mode) + " gives others a right to the key (chmod 600 " + path.string() + ")");
 }
 
 Status read_all(int fd, const fs::path& path, Buffer& buffer) {

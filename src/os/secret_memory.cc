@@ -1,5 +1,6 @@
 #include "os/secret_memory.h"
 
+#include <openssl/crypto.h>
 #include <string.h>
 
 #include <algorithm>
@@ -27,6 +28,10 @@ SecretText& SecretText::operator=(SecretText&& other) noexcept {
 
 void SecretText::overwrite() noexcept {
   if (bytes_) ::explicit_bzero(bytes_.get(), size_);
+}
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 void hide_arguments(int argc, char** argv, std::span<const std::string_view> options) {

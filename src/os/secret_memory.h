@@ -35,6 +35,9 @@ class SecretText {
   size_t size_ = 0;
 };
 
+/// The time taken depends on the lengths only.
+bool equal_in_constant_time(std::string_view a, std::string_view b);
+
 /// Overwrites the values of these options ("--api-key") in the memory that /proc/PID/cmdline shows, which every user may read. Both forms:
 /// `--api-key VALUE` and `--api-key=VALUE`. After the command line was parsed.
 void hide_arguments(int argc, char** argv, std::span<const std::string_view> options);

@@ -62,9 +62,7 @@ Status check_rights(const PassedSocket& socket, const std::string& what) {
   const mode_t others = socket.name == "admin" ? 0077 : 0007;
   const bool ours = info.st_uid == ::geteuid() || info.st_uid == 0;
   if (ours && (info.st_mode & others) == 0) return {};
-  char mode[8];
-  std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(info.st_mode & 07777));
-  return fail(Code::kNotPermitted, what + " at " + socket.unix_path->string() + " has the mode " + mode + " and the owner " +
+  return fail(Code::kNotPermitted, what + " at " + socket.unix_path->string() + " has the mode " + mode_text(info.st_mode) + " and the owner " +
                                        std::to_string(info.st_uid) + ": give its .socket unit SocketMode=" +
                                        (socket.name == "admin" ? "0600" : "0660") + " and SocketUser=");
 }

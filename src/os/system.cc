@@ -14,6 +14,8 @@
 #include <fstream>
 #include <string>
 
+#include "os/file_reader.h"
+
 namespace inferd::os {
 namespace {
 
@@ -38,6 +40,16 @@ double cgroup_quota() {
 }
 
 }  // namespace
+
+uint32_t effective_user() { return ::geteuid(); }
+uint64_t process_id() { return static_cast<uint64_t>(::getpid()); }
+
+std::string boot_id() {
+  auto text = read_file("/proc/sys/kernel/random/boot_id", 64);
+  if (!text) return {};
+  while (!text->empty() && text->back() == '\n') text->pop_back();
+  return *text;
+}
 
 size_t usable_cpus() {
   cpu_set_t mask;

@@ -1,11 +1,19 @@
-// This process and its machine: signals, limits, CPUs, memory. Any thread.
+// This process and its machine: who it is, signals, limits, CPUs, memory. Any thread.
 #pragma once
 
 #include <signal.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 
 namespace inferd::os {
+
+uint32_t effective_user();
+uint64_t process_id();
+
+/// A text that changes with every start of the machine; empty where the system tells none.
+std::string boot_id();
 
 /// CPUs that this process may use: its affinity mask and its cgroup's quota (rounded up), at least 1.
 size_t usable_cpus();

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cctype>
 #include <chrono>
 #include <optional>
 #include <semaphore>
@@ -30,7 +29,7 @@ constexpr auto kProgressTime = std::chrono::seconds(1);  // a slow disk is no st
 // costs as much as a piece takes, most of all on a virtual machine.
 class Pieces {
  public:
-  explicit Pieces(ptrdiff_t count) : count_(count) {}
+  Pieces(ptrdiff_t count, int tries) : count_(count), tries_(tries) {}
   void take() {
     for (int i = 0; i < tries_; ++i) {
       if (count_.try_acquire()) return;
@@ -41,7 +40,7 @@ class Pieces {
 
  private:
   std::counting_semaphore<> count_;
-  const int tries_ = os::usable_cpus() > 1 ? 3000 : 0;
+  const int tries_;
 };
 
 // Reads a file from front to back on a thread of its own, at most kPieces ahead.
@@ -92,7 +91,8 @@ class ReadAhead {
 
   const int fd_;
   std::array<Piece, kPieces> pieces_;
-  Pieces empty_{kPieces}, full_{0};
+  const int tries_ = os::usable_cpus() > 1 ? 3000 : 0;
+  Pieces empty_{kPieces, tries_}, full_{0, tries_};
   size_t taken_ = 0;  // by the caller
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
@@ -168,10 +168,6 @@ Result<std::string> sha256_of_text(std::string_view text) {
   if (!hash) return std::unexpected(hash.error());
   hash->update(text);
   return hash->finish();
-}
-
-bool is_sha256(const std::string& text) {
-  return text.size() == 64 && std::ranges::all_of(text, [](unsigned char c) { return std::isxdigit(c) != 0; });
 }
 
 }  // namespace inferd

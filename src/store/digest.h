@@ -45,7 +45,4 @@ Result<std::string> random_text(size_t bytes);
 /// Two lower-case digits a byte.
 std::string hex_text(std::span<const unsigned char> bytes);
 
-/// True if `text` is 64 hex digits of either case.
-bool is_sha256(const std::string& text);
-
 }  // namespace inferd

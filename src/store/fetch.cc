@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "base/log.h"
+#include "base/url_text.h"
 #include "os/file_reader.h"
 #include "store/digest.h"
 #include "store/producer_lock.h"
@@ -44,8 +45,7 @@ Phase::Value number_or_null(std::optional<uint64_t> number) {
 
 // What the admin socket and the manifest may show: no user name and no password. The query stays, as in 0.2.1.
 std::string public_url(const std::string& url) {
-  const size_t query = std::min(url.find_first_of("?#"), url.size());
-  return http::shown_url(url) + url.substr(query);
+  return http::shown_url(url) + std::string(split_url(url).query);
 }
 
 bool is_plain(const std::string& url) {

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 
 #include <atomic>
+#include <chrono>
 #include <fstream>
+#include <future>
 #include <iterator>
 #include <limits>
 #include <list>
@@ -623,24 +625,28 @@ TEST_F(FetchModel, ADistrustedBlobIsHashedWhateverItsManifestSays) {
 }
 
 TEST_F(FetchModel, TheSecondWaitsAndSeesTheSameProgress) {
-  std::atomic<bool> seen = false;
-  size_t held_back = 0;  // the server waits until the one who waits has seen something
-  const auto answer = site_.answer;
-  site_.answer = [&](const http::Get& get) {
-    while (site_.bytes_sent > 2000 && !seen && ++held_back < 1000) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    return answer(get);
+  // The server holds the rest back until the one who waits has seen something; the second begins when the first has a partial file.
+  std::promise<void> begun, seen;
+  bool waited = false;
+  site_.on_round = [&] {
+    if (site_.bytes_sent > 2000 && !std::exchange(waited, true)) {
+      begun.set_value();
+      seen.get_future().wait_for(std::chrono::seconds(10));
+    }
   };
   std::thread second([&] {
-    while (!fs::exists(store_->paths().partial(id()))) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    begun.get_future().wait();
     const auto refuse = []() -> Result<std::unique_ptr<http::Transfers>> { return fail(Code::kInternal, "downloads, too"); };
-    const auto look = [&](const Phase& phase) { seen = seen || phase.name == "download"; };
+    const auto look = [&, told = false](const Phase& phase) mutable {
+      if (phase.name == "download" && !std::exchange(told, true)) seen.set_value();
+    };
     const auto fetched = fetch(*store_, request(), options_, {.cancelled = cancelled_, .on_phase = look, .transfers = refuse});
     ASSERT_TRUE(fetched) << fetched.error().message;
     EXPECT_EQ(fetched->how, Fetched::How::kWasThere);
   });
   expect_fetched(fetch_now());
   second.join();
-  EXPECT_TRUE(seen);
+  EXPECT_TRUE(waited);
 }
 
 }  // namespace

@@ -144,11 +144,7 @@ class Writer {
     out_ += ": ";
     out_ += value;
   }
-  void text(const std::string& name, std::string_view value) {
-    std::string quoted;
-    append_json_text(quoted, to_valid_utf8(value));
-    raw('"' + name + '"', quoted);
-  }
+  void text(const std::string& name, std::string_view value) { raw('"' + name + '"', json_text(to_valid_utf8(value))); }
   void extra(const Members& fields) {
     for (const auto& field : fields) raw(field.key, field.value);
   }
@@ -207,19 +203,13 @@ Result<Manifest> parse_manifest(std::string_view text, const std::string& where)
 }
 
 std::string manifest_text(const Manifest& manifest) {
-  std::string license;
-  if (manifest.license) {
-    append_json_text(license, to_valid_utf8(*manifest.license));
-  } else {
-    license = "null";
-  }
   Writer writer(0);
   writer.raw("\"schema_version\"", std::to_string(manifest.schema_version));
   writer.text("name", manifest.name);
   writer.text("format", manifest.format);
   writer.text("blob", manifest.blob);
   writer.raw("\"size_bytes\"", std::to_string(manifest.size_bytes));
-  writer.raw("\"license\"", license);
+  writer.raw("\"license\"", manifest.license ? json_text(to_valid_utf8(*manifest.license)) : "null");
   writer.raw("\"source\"", source_text(manifest.source));
   writer.text("produced_by", manifest.produced_by);
   writer.text("produced_at", manifest.produced_at);

@@ -9,6 +9,7 @@
 
 #include "os/file_lock.h"
 #include "os/file_reader.h"
+#include "os/system.h"
 #include "store/digest.h"
 #include "store/import.h"
 #include "store/producer_lock.h"

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "os/file_reader.h"
+#include "os/system.h"
 #include "store/digest.h"
 
 namespace inferd::store {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "os/system.h"
 
 namespace inferd::store {
 namespace {

@@ -4,9 +4,9 @@
 #include <cctype>
 #include <optional>
 
+#include "base/sha256_hex.h"
 #include "base/utf8.h"
 #include "os/paths.h"
-#include "store/digest.h"
 
 namespace inferd::store {
 namespace {
@@ -57,10 +57,9 @@ std::string escaped(std::string_view name) {
 }  // namespace
 
 Result<BlobId> BlobId::parse(std::string_view text) {
-  std::string hex(text);
-  if (!is_sha256(hex)) return fail(Code::kUsage, "SHA-256 `" + std::string(cut_utf8(text, 80)) + "`: expected 64 hex digits");
-  std::ranges::transform(hex, hex.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return BlobId(std::move(hex));
+  auto hex = sha256_hex(text);
+  if (!hex) return fail(Code::kUsage, "SHA-256 `" + std::string(cut_utf8(text, 80)) + "`: expected 64 hex digits");
+  return BlobId(std::move(*hex));
 }
 
 Result<ModelName> ModelName::parse(std::string_view text) {

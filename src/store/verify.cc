@@ -9,7 +9,10 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/sha256_hex.h"
 #include "os/secret_file.h"
+#include "os/secret_memory.h"
+#include "os/system.h"
 #include "store/digest.h"
 
 namespace inferd::store {
@@ -30,10 +33,6 @@ std::string record_of(const std::string& key, const BlobId& id, const os::FileId
   return text + ' ' + hex_text({mac.data(), length}) + '\n';
 }
 
-bool equal_in_constant_time(const std::string& a, const std::string& b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
-
 }  // namespace
 
 std::filesystem::path VerificationRecords::key_path() const { return paths_.verified() / (std::to_string(os::effective_user()) + ".key"); }
@@ -44,7 +43,7 @@ std::filesystem::path VerificationRecords::record_path(const BlobId& id) const {
 
 Result<std::string> VerificationRecords::key() const {
   auto key = os::read_secret_file(key_path());
-  if (key && !is_sha256(*key)) return fail(Code::kIntegrity, key_path().string() + " is no key (remove it: a new one will be made)");
+  if (key && !sha256_hex(*key)) return fail(Code::kIntegrity, key_path().string() + " is no key (remove it: a new one will be made)");
   return key;
 }
 
@@ -68,7 +67,7 @@ Result<std::string> VerificationRecords::key_or_new() {
 bool VerificationRecords::vouch_for(const BlobId& id, const os::FileIdentity& file) const {
   const auto secret = key();
   const auto record = os::read_file(record_path(id), kMaxRecordBytes);
-  return secret && record && equal_in_constant_time(*record, record_of(*secret, id, file));
+  return secret && record && os::equal_in_constant_time(*record, record_of(*secret, id, file));
 }
 
 Status VerificationRecords::remember(const BlobId& id, const os::FileIdentity& file) {

@@ -16,7 +16,7 @@ from pathlib import Path
 from wire import DEADLINE, Conn, assert_error, request
 
 BIN_DIR = Path(os.environ.get("INFERD_BIN_DIR") or Path(__file__).resolve().parents[2] / "build/dev/bin")
-DAEMON = BIN_DIR / "inferd-daemon"
+DAEMON, CTL = BIN_DIR / "inferd-daemon", BIN_DIR / "inferdctl"
 HELD = 3_600_000  # --mock-delay-ms of a request that never gets its first piece while a test runs
 KEPT_ENV = ("PATH", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
 SANITIZER_MARKS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "runtime error:")

@@ -14,11 +14,10 @@ from random import Random
 
 import pytest
 
-from daemon_process import BIN_DIR, SANITIZER_MARKS, Place, until
+from daemon_process import CTL, SANITIZER_MARKS, Place, until
 from https_servers import Certificate, Get, Reply, Site, ranged
 from wire import DEADLINE
 
-CTL = BIN_DIR / "inferdctl"
 MIB = 1 << 20
 NAME = "tiny"  # of the model in the store
 CONTENT = Random(1).randbytes(8 * MIB)  # no model; enough for a file that nobody loads

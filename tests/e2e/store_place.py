@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from store_fixtures import CTL
+from daemon_process import CTL
 from wire import DEADLINE
 
 NOWHERE = "https://127.0.0.1:1/m.gguf"  # nobody listens there

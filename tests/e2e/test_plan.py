@@ -7,10 +7,9 @@ import subprocess
 
 import pytest
 
-from daemon_process import BIN_DIR
+from daemon_process import CTL
 from llama_fixtures import ENGINE, MODEL, engine_pid, llama_options, memory_mib, need_model, start_llama  # noqa: F401
 
-CTL = BIN_DIR / "inferdctl"
 MIB = 1 << 20
 PARTS = ("weights_bytes", "kv_cache_bytes", "compute_bytes", "host_cache_bytes")
 TOO_MANY = "1000000000"  # cells: terabytes for any model

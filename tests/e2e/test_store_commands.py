@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from daemon_process import CTL
 from https_servers import Certificate, Get, Reply, Site, ranged
-from store_fixtures import CTL, certificate  # noqa: F401
+from store_fixtures import certificate  # noqa: F401
 from store_place import content, model, orphan, sha256, store  # noqa: F401
 from wire import DEADLINE
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon_process import BIN_DIR, HELD, until
+from daemon_process import CTL, HELD, until
 from wire import DEADLINE
 
-CTL = BIN_DIR / "inferdctl"
 TAPE = ["alpha ", "beta ", "gamma"]
 TEXT = "alpha beta gamma\n"
 NOBODY = 65534
