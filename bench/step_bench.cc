@@ -20,6 +20,7 @@
 
 #include "engine/cpu_variant.h"
 #include "engine/llama_decoder.h"
+#include "engine/plain_answer.h"
 #include "engine/step_loop.h"
 #include "engine_wire/messages.h"
 #include "os/packet_socket.h"
@@ -62,7 +63,8 @@ std::vector<Token> random_prompt(std::mt19937& random, int32_t vocabulary, size_
 
 int rate(const Model& model, uint32_t streams, uint32_t tokens, const std::string& boundary, uint32_t threads, int channel) {
   ContextSizes sizes{.n_ctx = 8192, .sequences = streams, .kv_cells = 16384, .threads = threads};
-  const auto decoder = need(LlamaDecoder::create(model, sizes));
+  ComputeThreads compute(threads, nullptr);
+  const auto decoder = need(LlamaDecoder::create(model, sizes, compute));
   size_t steps = 0, ended = 0, counted = 0, started = 0;
   std::chrono::nanoseconds in_sink{0};
   Clock::time_point begin{}, end{};
@@ -99,6 +101,7 @@ int rate(const Model& model, uint32_t streams, uint32_t tokens, const std::strin
     request.prompt = random_prompt(random, vocabulary, 32);
     request.max_tokens = tokens;
     request.flow = {0, 0, id};
+    request.answer = std::make_unique<PlainAnswer>(std::vector<std::string>());
     request.sample = [vocabulary, &decoder](const float* logits) -> Result<Token> {
       const Token best = best_of(logits, vocabulary);
       return decoder->is_end(best) ? Token{1000} : best;  // every stream lasts
@@ -116,7 +119,8 @@ int rate(const Model& model, uint32_t streams, uint32_t tokens, const std::strin
 int epsilon(const Model& model, uint32_t positions, uint32_t threads) {
   constexpr uint32_t kBeside = 8;
   ContextSizes sizes{.n_ctx = 8192, .sequences = kBeside, .kv_cells = 16384, .threads = threads};
-  const auto decoder = need(LlamaDecoder::create(model, sizes));
+  ComputeThreads compute(threads, nullptr);
+  const auto decoder = need(LlamaDecoder::create(model, sizes, compute));
   std::mt19937 random(11);
   const int32_t vocabulary = model.n_vocab();
   std::vector<std::vector<Token>> texts;

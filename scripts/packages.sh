@@ -4,6 +4,7 @@ set -euo pipefail
 packages=(build-essential cmake ninja-build pkg-config git ca-certificates python3 python3-venv
   libboost1.81-dev libboost-json1.81-dev libspdlog-dev libcli11-dev libre2-dev libssl-dev
   libseccomp-dev libsystemd-dev libcurl4-openssl-dev
+  libpng-dev libturbojpeg0-dev libsndfile1-dev
   libgtest-dev libgmock-dev)
 missing=()
 for package in "${packages[@]}"; do

@@ -15,6 +15,8 @@ elif [ "$preset" = tsan ]; then
 fi
 "${runner[@]}" ctest --test-dir "build/$preset" -j "$(nproc)" --output-on-failure --no-tests=error
 export INFERD_BIN_DIR="$PWD/build/$preset/bin" INFERD_MODEL="$model"
+# The model of the tests of embeddings: only those of the second run use it.
+[ "${TESTS:-all}" = mock ] || { INFERD_EMBED_MODEL=$(scripts/minilm.sh) && export INFERD_EMBED_MODEL; }
 # Tests on the mock backend mostly wait: several at a time. Those with the model use every CPU: one at a time.
 "${runner[@]}" "$python/bin/python" -m pytest -q -rs -n 3 tests --ignore-glob='*test_llamacpp_*'
 # TESTS=mock leaves them out.

@@ -48,7 +48,7 @@ LLAMA = re.compile(r"(llama|ggml|gguf|mtmd|clip)([-_.].*)?\.h(pp)?$|(common|chat
 LLAMA_FOLDERS = ["engine"]
 
 # Headers of other libraries and of ISO C; every other <name.h> is the operating system's, and so is Boost.Asio.
-LIBRARY = re.compile(r"(CLI|boost|fmt|spdlog|re2|openssl|curl|gtest|gmock|benchmark)/")
+LIBRARY = re.compile(r"(CLI|boost|fmt|spdlog|re2|openssl|curl|gtest|gmock|benchmark)/|(png|turbojpeg|sndfile)\.h$")
 ISO_C = set("assert.h complex.h ctype.h errno.h fenv.h float.h inttypes.h limits.h locale.h math.h setjmp.h stdalign.h stdarg.h "
             "stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h tgmath.h time.h uchar.h wchar.h wctype.h".split())
 OS_FOLDERS = ["os", "bench"]  # bench: programs that share no code with what they measure

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   app.add_option("--sequences", plan.sizes.sequences, "With --plan: requests at once");
   app.add_option("--kv-cells", plan.sizes.kv_cells, "With --plan: tokens held over all requests");
   app.add_option("--host-cache-bytes", plan.host_cache_bytes, "With --plan: memory for finished sequences");
+  app.add_flag("--embed", plan.embed, "With --plan: also embeddings");
   app.add_option("--sandbox", options.sandbox, "auto, required or off")->check(CLI::IsMember({"auto", "required", "off"}));
   app.add_option("--test-die-in-variant", options.die_in_variant)->group("");
   CLI11_PARSE(app, argc, argv);

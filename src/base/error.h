@@ -20,6 +20,9 @@ enum class Code {
   kInUse,               // somebody else holds the lock, socket or port
   kNotPermitted,        // the operating system refuses: the operator grants it
   kIo,                  // any other failure of the operating system
+  kAttachmentUnsupported,  // an image, a sound or a video that no backend here can take: the caller leaves it out
+  kToolCallMalformed,   // the model wrote a tool call that cannot be read: the caller tries again
+  kEmbedUnsupported,    // no backend here makes embeddings: the operator configures one
   kIntegrity,           // a file is not what its digest or its format says
 };
 

@@ -1,14 +1,14 @@
 #include "inferd/client.h"
 
-#include <atomic>
+#include <algorithm>
 #include <thread>
 #include <utility>
 
+#include "client/connection.h"
 #include "client/dial.h"
 #include "client/line_socket.h"
+#include "client/to_wire.h"
 #include "wire/admin_codec.h"
-#include "wire/auth_codec.h"
-#include "wire/error_code.h"
 #include "wire/v1_codec.h"
 
 namespace inferd::client {
@@ -17,35 +17,10 @@ namespace {
 constexpr auto kFirstBackOff = std::chrono::milliseconds(100);
 constexpr auto kLongestBackOff = std::chrono::milliseconds(5'000);
 
-Failure lost(const Error& error) { return Failure{Failure::Kind::kLost, {}, error.message}; }
-
-Expected<GenerateRequest> to_wire(const Request& request) {
-  GenerateRequest out;
-  out.id = request.id;
-  for (const Message& message : request.messages) {
-    const bool system = message.role == "system", user = message.role == "user";
-    if (!system && !user && message.role != "assistant") {
-      return std::unexpected(Failure{Failure::Kind::kProtocol, {}, "role \"" + message.role + "\": expected system, user or assistant"});
-    }
-    out.messages.push_back({system ? Role::kSystem : user ? Role::kUser : Role::kAssistant, message.content});
-  }
-  out.sampling.temperature = request.temperature.value_or(out.sampling.temperature);
-  out.sampling.top_p = request.top_p.value_or(out.sampling.top_p);
-  out.sampling.top_k = request.top_k.value_or(out.sampling.top_k);
-  out.sampling.seed = request.seed;
-  out.max_tokens = request.max_tokens.value_or(out.max_tokens);
-  out.grammar = request.grammar;
-  out.stop = request.stop;
-  out.priority = request.batch ? Priority::kBatch : Priority::kInteractive;
-  out.local_only = request.local_only;
-  return out;
-}
-
 }  // namespace
 
-struct Client::Impl {
-  LineSocket socket;
-  std::atomic<bool> cancelled{false};
+struct Client::Impl : Connection {
+  using Connection::Connection;
 };
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -54,15 +29,9 @@ Client& Client::operator=(Client&&) noexcept = default;
 Client::~Client() = default;
 
 Expected<Client> Client::connect(const Endpoint& endpoint) {
-  auto fd = endpoint.tcp ? dial_tcp(*endpoint.tcp) : dial_unix(endpoint.socket, "infer.sock");
+  auto fd = dial(endpoint, "infer.sock");
   if (!fd) return std::unexpected(fd.error());
-  auto impl = std::make_unique<Impl>(LineSocket(std::move(*fd)));
-  if (endpoint.tcp && !endpoint.key.empty()) {
-    std::string line;
-    wire::append_auth(line, endpoint.key);
-    if (auto sent = impl->socket.write(line); !sent) return std::unexpected(lost(sent.error()));
-  }
-  return Client(std::move(impl));
+  return Client(std::make_unique<Impl>(std::move(*fd)));
 }
 
 Expected<Answer> Client::generate(const Request& request, const OnText& on_text, const OnFrame& on_frame) {
@@ -71,22 +40,20 @@ Expected<Answer> Client::generate(const Request& request, const OnText& on_text,
   std::string line;
   wire::v1::append_request(line, *converted);
   line += '\n';
-  // A daemon that refuses a frame while it is still being sent has answered by then: the answer is read all the same.
-  const auto sent = impl_->socket.write(line);
+  if (auto sent = impl_->send(line); !sent) return std::unexpected(sent.error());
   for (;;) {
-    auto frame = impl_->socket.read_line();
-    if (impl_->cancelled) return std::unexpected(Failure{Failure::Kind::kCancelled, {}, "cancelled"});
-    if (!frame) return std::unexpected(lost(sent ? frame.error() : sent.error()));
+    auto frame = impl_->read_frame();
+    if (!frame) return std::unexpected(frame.error());
     auto response = wire::v1::decode_response(*frame);
-    if (!response) return std::unexpected(Failure{Failure::Kind::kProtocol, {}, response.error().message});
+    if (!response) return std::unexpected(not_the_protocol(response.error()));
     if (on_frame) on_frame(*frame);
     if (const auto* token = std::get_if<wire::v1::Token>(&*response)) {
       if (on_text && !on_text(token->content)) {
         cancel();
-        return std::unexpected(Failure{Failure::Kind::kCancelled, {}, "cancelled"});
+        return std::unexpected(cancelled());
       }
     } else if (auto* failure = std::get_if<wire::v1::Failure>(&*response)) {
-      return std::unexpected(Failure{Failure::Kind::kRefused, std::string(wire::error_code_name(failure->error.code)), failure->error.message});
+      return std::unexpected(refused(failure->error));
     } else if (auto* done = std::get_if<wire::v1::Done>(&*response)) {
       const Usage& usage = done->completion.usage;
       return Answer{std::move(done->content), std::string(wire::v1::stop_reason_name(done->completion.stop_reason)),
@@ -96,10 +63,7 @@ Expected<Answer> Client::generate(const Request& request, const OnText& on_text,
   }
 }
 
-void Client::cancel() noexcept {
-  impl_->cancelled = true;
-  impl_->socket.shut_down();
-}
+void Client::cancel() noexcept { impl_->cancel(); }
 
 double StatusEvent::number(const std::string& name, double otherwise) const {
   const auto at = fields.find(name);
@@ -135,7 +99,7 @@ Expected<StatusEvent> StatusStream::next(std::optional<std::chrono::milliseconds
     return std::unexpected(Failure{kind, {}, line.error().message});
   }
   auto frame = wire::admin::decode_frame(*line);
-  if (!frame) return std::unexpected(Failure{Failure::Kind::kProtocol, {}, frame.error().message});
+  if (!frame) return std::unexpected(not_the_protocol(frame.error()));
   return StatusEvent{std::move(frame->status), std::move(frame->phase), std::move(frame->fields), std::move(*line)};
 }
 

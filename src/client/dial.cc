@@ -2,9 +2,12 @@
 
 #include <filesystem>
 
+#include "client/connection.h"
+#include "os/blocking_io.h"
 #include "os/paths.h"
 #include "os/tcp.h"
 #include "os/unix_socket.h"
+#include "wire/auth_codec.h"
 
 namespace inferd::client {
 namespace {
@@ -36,9 +39,15 @@ Expected<os::UniqueFd> dial_unix(const std::optional<std::string>& path, const s
   return std::unexpected(to_failure(*first));
 }
 
-Expected<os::UniqueFd> dial_tcp(const std::string& host_and_port) {
-  auto fd = os::connect_tcp(host_and_port);
+Expected<os::UniqueFd> dial(const Endpoint& endpoint, const std::string& leaf) {
+  if (!endpoint.tcp) return dial_unix(endpoint.socket, leaf);
+  auto fd = os::connect_tcp(*endpoint.tcp);
   if (!fd) return std::unexpected(to_failure(fd.error()));
+  if (!endpoint.key.empty()) {
+    std::string line;
+    wire::append_auth(line, endpoint.key);
+    if (auto sent = os::write_all(fd->get(), line); !sent) return std::unexpected(lost(sent.error()));
+  }
   return std::move(*fd);
 }
 

@@ -12,6 +12,7 @@ namespace inferd::client {
 /// The socket at `path`; without one, `leaf` in each of the daemon's default folders, best first. kUnreachable, kNotPermitted.
 Expected<os::UniqueFd> dial_unix(const std::optional<std::string>& path, const std::string& leaf);
 
-Expected<os::UniqueFd> dial_tcp(const std::string& host_and_port);
+/// A surface whose socket is `leaf` in the daemon's folders; on TCP the key is shown. Also kLost.
+Expected<os::UniqueFd> dial(const Endpoint& endpoint, const std::string& leaf);
 
 }  // namespace inferd::client

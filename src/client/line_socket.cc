@@ -1,6 +1,10 @@
 #include "client/line_socket.h"
 
+#include <string>
+#include <utility>
+
 #include "os/blocking_io.h"
+#include "request/limits.h"
 
 namespace inferd::client {
 
@@ -17,6 +21,7 @@ Result<std::string> LineSocket::read_line(std::optional<std::chrono::millisecond
       return line;
     }
     scanned_ = buffer_.size();
+    if (scanned_ > kMaxFrameBytes) return fail(Code::kFrameTooLarge, "a line of more than " + std::to_string(kMaxFrameBytes) + " bytes came");
     auto got = os::read_some(fd_.get(), buffer_, deadline);
     if (!got) return std::unexpected(got.error());
     if (*got > 0) continue;

@@ -16,7 +16,8 @@ class LineSocket {
   explicit LineSocket(os::UniqueFd fd) : fd_(std::move(fd)) {}
 
   Status write(std::string_view bytes);
-  /// The next line without its LF; the last one may come without one. kNotFound at the end of the stream, kInUse at the timeout.
+  /// The next line without its LF; the last one may come without one. kNotFound at the end of the stream, kInUse at the timeout,
+  /// kFrameTooLarge if no server may send such a line.
   Result<std::string> read_line(std::optional<std::chrono::milliseconds> timeout = {});
   void shut_down() noexcept;
 

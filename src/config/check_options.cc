@@ -1,13 +1,12 @@
 #include "config/check_options.h"
 
-#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "config/access_ids.h"
 #include "config/config_table.h"
 #include "config/keys.h"
+#include "config/surfaces.h"
 #include "os/tcp.h"
 #include "os/unix_socket.h"
 
@@ -27,22 +26,21 @@ Status check_kinds(const Effective& effective) {
 }
 
 Status check_tcp(const Effective& effective) {
-  const auto& tcp = effective.options.tcp;
-  if (!tcp) return {};
-  const bool from_option = effective.options.given.contains("--tcp");
-  if (auto address = os::check_address(*tcp, from_option ? "--tcp" : effective.place_of("listen.tcp")); !address) return address;
-  if (has_tcp_key(effective) || os::is_loopback(*tcp)) return {};
-  return fail(Code::kUsage, (from_option ? "--tcp " + *tcp : effective.place_of("listen.tcp", *tcp)) +
-                                " is not a loopback address: a key is needed (--api-key, INFERD_API_KEY or listen.api_key_file)");
+  for (const SurfaceSettings& surface : surfaces(effective)) {
+    if (!surface.on || !surface.tcp) continue;
+    const std::string place = place_of_tcp(effective, surface);
+    if (auto address = os::check_address(*surface.tcp, place); !address) return address;
+    if (has_tcp_key(effective) || os::is_loopback(*surface.tcp)) continue;
+    return fail(Code::kUsage, place + (place.starts_with("--") ? " " : ": ") + *surface.tcp +
+                                  " is not a loopback address: a key is needed (--api-key, INFERD_API_KEY or listen.api_key_file)");
+  }
+  return {};
 }
 
 Status check_access(const Effective& effective) {
-  const AccessSettings& access = effective.config.access;
-  const std::pair<const char*, const std::optional<AccessRule>*> rules[] = {
-      {"access.v1", &access.v1}, {"access.v2", &access.v2}, {"access.embed", &access.embed}};
-  for (const auto& [path, rule] : rules) {
-    if (!*rule) continue;
-    if (auto ids = resolve_access(**rule, effective.place_of(path)); !ids) return std::unexpected(ids.error());
+  for (const SurfaceSettings& surface : surfaces(effective)) {
+    if (!surface.access) continue;
+    if (auto ids = resolve_access(*surface.access, effective.place_of(surface.access_field)); !ids) return std::unexpected(ids.error());
   }
   return {};
 }

@@ -38,7 +38,8 @@ std::string error_of(std::vector<const char*> arguments, const std::string& entr
 
 TEST(CheckOptions, WhatThisBuildHasNot) {
   EXPECT_EQ(option_error({}), "");
-  EXPECT_EQ(option_error({"--v2", "--embed-tcp", "127.0.0.1:0"}), "--embed-tcp, --v2: not in this build");
+  EXPECT_EQ(option_error({"--v2", "--embed", "--embed-tcp", "127.0.0.1:0"}), "");
+  EXPECT_EQ(option_error({"--openai-model", "m", "--bedrock-region", "r"}), "--bedrock-region, --openai-model: not in this build");
   EXPECT_EQ(option_error({"--backend", "openai-compat"}), "--backend openai-compat: not in this build");
   EXPECT_NE(option_error({"--pipe", "p"}).find("--uds"), std::string::npos);
   EXPECT_NE(option_error({"--n-gpu-layers", "1"}).find("no GPU support"), std::string::npos);
@@ -67,6 +68,15 @@ TEST(CheckEffective, ATcpAddressBeyondLoopbackNeedsAKey) {
   EXPECT_TRUE(error_of({}, kLlamacpp, R"("listen":{"tcp":"localhost:1"})").starts_with("c.json: listen.tcp: \"localhost:1\" is no socket"));
   EXPECT_EQ(error_of({"--tcp", "127.0.0.1:1", "--api-key="}, kLlamacpp), "--api-key is empty: give a key, or none");
   EXPECT_EQ(error_of({"--api-key="}, kLlamacpp), "") << "no TCP, no key";
+}
+
+TEST(CheckEffective, AnAddressOfV2OrEmbedIsCheckedWhereThatIsServed) {
+  EXPECT_TRUE(error_of({"--v2", "--v2-tcp", "0.0.0.0:1"}, kLlamacpp).starts_with("--v2-tcp 0.0.0.0:1 is not a loopback address: a key is needed"));
+  EXPECT_TRUE(error_of({"--embed"}, kLlamacpp, R"("listen":{"tcp_embed":"10.0.0.1:1"})").starts_with("c.json: listen.tcp_embed: 10.0.0.1:1 is not"));
+  EXPECT_TRUE(error_of({"--embed", "--embed-tcp", "localhost:1"}, kLlamacpp).starts_with("--embed-tcp: \"localhost:1\" is no socket"));
+  EXPECT_EQ(error_of({"--v2", "--v2-tcp", "0.0.0.0:1", "--api-key", "k"}, kLlamacpp), "");
+  EXPECT_EQ(error_of({"--v2", "--v2-tcp", "127.0.0.1:1", "--api-key="}, kLlamacpp), "--api-key is empty: give a key, or none");
+  EXPECT_EQ(error_of({"--v2-tcp", "0.0.0.0:1"}, kLlamacpp, R"("listen":{"tcp_embed":"10.0.0.1:1"})"), "") << "neither is on";
 }
 
 TEST(CheckEffective, AKeyThatIsNamedAndNotThere) {

@@ -36,6 +36,9 @@ struct LlamacppEntry {
   std::string name;
   ModelSource model;
   std::optional<std::filesystem::path> model_path;  // from the command line only: a file outside the store
+  std::optional<ModelSource> mmproj;                // the projector of images and sounds
+  std::optional<std::filesystem::path> mmproj_path; // as model_path
+  std::optional<uint32_t> mmproj_image_max_tokens;  // not set: the projector's own
   std::optional<uint32_t> n_ctx;                    // not set: 8192, or the model's own if that is less
   int32_t n_gpu_layers = 0;
   bool embed = false;

@@ -126,6 +126,21 @@ Result<BackendEntry> Merge::llamacpp_of_options() {
   entry.model_path = options_.model_path;
   entry.model.name = options_.model_path->stem().string();
   entry.model.sha256 = std::move(*sha256);
+  entry.embed = options_.embed;
+  if (options_.mmproj_path) {
+    if (!options_.mmproj_sha256) {
+      return fail(Code::kUsage, "--mmproj-path needs --mmproj-sha256 (sha256sum " + options_.mmproj_path->string() + ")");
+    }
+    auto projector = sha256_hex(*options_.mmproj_sha256);
+    if (!projector) return fail(Code::kUsage, "--mmproj-sha256: expected 64 hex digits");
+    entry.mmproj_path = options_.mmproj_path;
+    entry.mmproj.emplace();
+    entry.mmproj->name = options_.mmproj_path->stem().string();
+    entry.mmproj->sha256 = std::move(*projector);
+    from_option("mmproj.name", "--mmproj-path");
+    from_option("mmproj.sha256", "--mmproj-sha256");
+  }
+  from_option("embed", "--embed");
   from_option("model_path", "--model-path");
   from_option("model.name", "--model-path");
   from_option("model.sha256", "--model-sha256");
@@ -255,6 +270,8 @@ void Merge::warn_without_effect() {
     warn_of(option, has("llamacpp"));
   }
   warn_of("--model-sha256", given("--model-path"));
+  warn_of("--mmproj-path", given("--model-path"));
+  warn_of("--mmproj-sha256", given("--mmproj-path"));
   warn_of("--openai-model", given("--openai-base-url"));
   warn_of("--openai-timeout-secs", has("openai-compat"));
   warn_of("--bedrock-region", given("--bedrock-model-id"));

@@ -163,6 +163,8 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   table.add("max-buffered-bytes", o.max_buffered_bytes, "Unfinished input held over all connections (default 536870912)");
   table.add("model-path", o.model_path, "GGUF file (llamacpp)")->check(not_empty);
   table.add("model-sha256", o.model_sha256, "Its SHA-256, 64 hex digits; required with --model-path");
+  table.add("mmproj-path", o.mmproj_path, "GGUF file of its projector, for images and sounds")->check(not_empty);
+  table.add("mmproj-sha256", o.mmproj_sha256, "Its SHA-256; required with --mmproj-path");
   table.add("n-ctx", o.n_ctx, "Tokens of one request, prompt plus answer (default 8192, or the model's own if that is less)")->check(&check_moderate);
   table.add("n-gpu-layers", o.n_gpu_layers, "Layers on a GPU (default 0; this build has no GPU support)");
   table.add("kv-cells", o.kv_cells, "Tokens held over all requests (default max(n_ctx, min(permits * n_ctx, 16384)))")->check(&check_moderate);
@@ -193,13 +195,12 @@ Result<ParsedCommandLine> parse_command_line(int argc, const char* const* argv) 
   later[bearer] = "bedrock-bearer-token";
   table.add("config", o.config, "Configuration file (default: ~/.inferd/config.json, if there is one)")->check(not_empty);
   table.add("admin-addr", o.admin_addr, "Admin socket (default: <runtime dir>/admin.sock)")->check(not_empty);
-  auto* v2 = table.add_flag("v2", o.v2, "Serve the v2 surface (not in this build)");
-  auto* v2_addr = table.add("v2-addr", o.v2_addr, "Not in this build")->check(not_empty);
-  auto* v2_tcp = table.add("v2-tcp", o.v2_tcp, "Not in this build")->excludes(v2_addr);
-  auto* embed = table.add_flag("embed", o.embed, "Serve the embed surface (not in this build)");
-  auto* embed_addr = table.add("embed-addr", o.embed_addr, "Not in this build")->check(not_empty);
-  auto* embed_tcp = table.add("embed-tcp", o.embed_tcp, "Not in this build")->excludes(embed_addr);
-  for (auto* option : {v2, v2_addr, v2_tcp, embed, embed_addr, embed_tcp}) later[option] = option->get_name().substr(2);
+  table.add_flag("v2", o.v2, "Serve v2: typed blocks, tools, attachments");
+  auto* v2_addr = table.add("v2-addr", o.v2_addr, "Socket of v2 (default: <runtime dir>/infer.v2.sock)")->check(not_empty);
+  table.add("v2-tcp", o.v2_tcp, "Serve v2 on IP:PORT instead")->excludes(v2_addr);
+  table.add_flag("embed", o.embed, "Serve embeddings, if a backend makes them");
+  auto* embed_addr = table.add("embed-addr", o.embed_addr, "Socket of embed (default: <runtime dir>/infer.embed.sock)")->check(not_empty);
+  table.add("embed-tcp", o.embed_tcp, "Serve embeddings on IP:PORT instead")->excludes(embed_addr);
 
   auto* check_config = app.add_flag("--check-config", o.check_config, "Print the effective configuration and where each value is from");
   app.add_flag("--json", o.json, "With --check-config: as JSON")->needs(check_config);

@@ -21,8 +21,8 @@ inline constexpr std::array<std::string_view, 3> kSecretOptions = {"--api-key", 
 
 struct DaemonOptions {
   std::optional<std::string> backend;  // mock, llamacpp, openai-compat, bedrock-invoke
-  std::optional<std::filesystem::path> lock, uds, config, admin_addr, model_path, engine;
-  std::optional<std::string> tcp, pipe, group, model_sha256, api_key;
+  std::optional<std::filesystem::path> lock, uds, config, admin_addr, model_path, mmproj_path, engine;
+  std::optional<std::string> tcp, pipe, group, model_sha256, mmproj_sha256, api_key;
   std::optional<uint64_t> active_permits;
   uint64_t queue_depth = 10;
   uint64_t ready_timeout_secs = 30;   // without progress of loading

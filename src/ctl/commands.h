@@ -12,7 +12,7 @@
 
 namespace inferd::ctl {
 
-// 0, 1 and 2 mean the same for every command; the others are causes of `run`.
+// 0, 1 and 2 mean the same for every command; the others are causes of `run` and `embed`.
 enum ExitCode : int {
   kOk = 0,
   kNotReady = 1,   // status: the daemon answers and is not ready
@@ -35,14 +35,37 @@ struct GlobalOptions {
   bool json = false;
 };
 
+struct WaitOptions {
+  uint64_t seconds = 600;  // for a daemon that is loading
+  bool for_start = false;  // also for one that does not run yet
+};
+
+/// What only v2 has.
+struct TypedOptions {
+  client::Endpoint endpoint;
+  std::vector<std::string> images, sounds, tool_files;
+  std::string schema_file;
+  std::string tool_choice;  // auto, none, required or a tool's name; empty: not said
+  bool thinking = false;    // shown where standard error is no terminal, too
+};
+
 struct RunOptions {
   std::optional<std::string> prompt;  // absent: standard input
   std::string system;
   bool interactive = false;
   client::Request request;            // without messages
   std::string grammar_file;
-  uint64_t wait_seconds = 600;        // for a daemon that is loading
-  bool wait_for_start = false;        // also for one that does not run yet
+  std::optional<TypedOptions> typed;  // v2 is asked for
+  WaitOptions wait;
+};
+
+struct EmbedOptions {
+  client::Endpoint endpoint;
+  bool plain_text = false;  // a line is a text; else JSON
+  std::optional<uint32_t> dimensions;
+  std::string task;
+  uint32_t batch = 256;     // lines of a request
+  WaitOptions wait;
 };
 
 struct PlanOptions {
@@ -68,6 +91,9 @@ struct GcOptions {
 };
 
 int run_prompt(const GlobalOptions& global, const RunOptions& options);
+/// The part of run_prompt() that speaks v2: with `prompt` as the question, or as a conversation.
+int run_typed(const GlobalOptions& global, const RunOptions& options, const std::string& prompt);
+int embed_lines(const GlobalOptions& global, const EmbedOptions& options);
 int show_status(const GlobalOptions& global);
 int watch(const GlobalOptions& global);
 int plan_model(const GlobalOptions& global, const PlanOptions& options);

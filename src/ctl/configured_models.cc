@@ -23,10 +23,13 @@ Result<ConfiguredModels> read_configured_models(const GlobalOptions& global) {
   for (const BackendEntry& entry : configured.file->backends) {
     const auto* llamacpp = std::get_if<LlamacppEntry>(&entry);
     if (llamacpp == nullptr) continue;
-    const auto id = store::BlobId::parse(llamacpp->model.sha256);
-    if (!id) return std::unexpected(id.error());
-    configured.models.push_back(llamacpp->model);
-    configured.blobs.insert(*id);
+    for (const ModelSource* const model : {&llamacpp->model, llamacpp->mmproj ? &*llamacpp->mmproj : nullptr}) {
+      if (model == nullptr) continue;
+      const auto id = store::BlobId::parse(model->sha256);
+      if (!id) return std::unexpected(id.error());
+      configured.models.push_back(*model);
+      configured.blobs.insert(*id);
+    }
   }
   return configured;
 }

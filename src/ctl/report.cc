@@ -30,6 +30,32 @@ class TerminalLog : public log::Sink {
 
 }  // namespace
 
+int report(const client::Failure& failure) {
+  using Failure = client::Failure;
+  std::fprintf(stderr, "error: %s%s%s\n", failure.code.c_str(), failure.code.empty() ? "" : ": ", printable_lines(failure.message).c_str());
+  switch (failure.kind) {
+    case Failure::Kind::kUnreachable:
+      std::fputs("Is inferd-daemon running? Start it, or name its sockets (--uds, --v2-addr, --embed-addr, --admin-addr).\n", stderr);
+      return kUnreachable;
+    case Failure::Kind::kNotPermitted:
+    case Failure::Kind::kTimeout:
+    case Failure::Kind::kFailedStart:
+      return kUnreachable;
+    case Failure::Kind::kRefused:
+      if (failure.code == "invalid_request" || failure.code == "frame_too_large") return kInvalidRequest;
+      if (failure.code == "attachment_unsupported" || failure.code == "embed_unsupported") return kInvalidRequest;
+      if (failure.code == "queue_full") return kQueueFull;
+      if (failure.code == "backend_unavailable") return kBackendUnavailable;
+      return kInternal;
+    case Failure::Kind::kLost:
+    case Failure::Kind::kProtocol:
+      return kLost;
+    case Failure::Kind::kCancelled:
+      return kInterrupted;
+  }
+  return kError;
+}
+
 int report(const Error& error) {
   std::fprintf(stderr, "error: %s\n", printable_lines(error.message).c_str());
   return kError;

@@ -12,6 +12,7 @@
 #include "daemon/open_model.h"
 #include "os/paths.h"
 #include "os/system.h"
+#include "os/turnstile.h"
 
 namespace inferd {
 namespace {
@@ -39,7 +40,8 @@ MockBackend::Options mock_options(const DaemonOptions& options) {
   return mock;
 }
 
-Result<std::unique_ptr<Backend>> make_llamacpp(const LlamacppEntry& entry, const Effective& effective, const BackendContext& context) {
+Result<std::unique_ptr<Backend>> make_llamacpp(const LlamacppEntry& entry, const Effective& effective, const BackendContext& context,
+                                               std::shared_ptr<const os::UniqueFd> turnstile) {
   const DaemonOptions& options = effective.options;
   LlamacppBackend::Options llamacpp;
   std::error_code error;
@@ -50,15 +52,21 @@ Result<std::unique_ptr<Backend>> make_llamacpp(const LlamacppEntry& entry, const
   }
   llamacpp.engine_arguments = options.engine_arguments;
   llamacpp.engine_arguments.insert(llamacpp.engine_arguments.end(), {"--sandbox", entry.sandbox});
-  llamacpp.model_path = model_file(entry, effective).string();
+  llamacpp.model_path = place_of(model_of(entry), effective).string();
   llamacpp.n_ctx = entry.n_ctx.value_or(0);
   llamacpp.kv_cells = entry.kv_cells.value_or(0);
   llamacpp.sequences = entry.parallel.value_or(kDefaultSequences);
   llamacpp.threads = entry.threads.value_or(0) > 0 ? *entry.threads : static_cast<uint32_t>(os::usable_cpus());
   llamacpp.host_cache_bytes = entry.host_cache_bytes;
+  llamacpp.embed = entry.embed;
+  llamacpp.embed_pooling = entry.embed_pooling.value_or(-1);
+  llamacpp.embed_n_ctx = entry.embed_n_ctx;
   llamacpp.share_between_users = entry.prefix_sharing == "all";
   llamacpp.step_timeout = std::chrono::seconds(entry.step_timeout_secs);
-  llamacpp.open_model = open_model(entry, effective, context);
+  llamacpp.turnstile = std::move(turnstile);
+  llamacpp.open_model = open_model(model_of(entry), effective, context);
+  if (auto projector = projector_of(entry)) llamacpp.open_projector = open_model(std::move(*projector), effective, context);
+  llamacpp.image_max_tokens = entry.mmproj_image_max_tokens.value_or(0);
   return std::make_unique<LlamacppBackend>(context.io, context.bus, std::move(llamacpp));
 }
 
@@ -76,11 +84,17 @@ std::unique_ptr<Backend> make_mock(const DaemonOptions& options, const BackendCo
 
 Result<std::vector<std::unique_ptr<Backend>>> make_backends(const Effective& effective, const BackendContext& context) {
   std::vector<std::unique_ptr<Backend>> backends;
+  std::shared_ptr<const os::UniqueFd> turnstile;
+  if (std::ranges::count(effective.config.backends, "llamacpp", kind_of) > 1) {
+    auto made = os::Turnstile::make();
+    if (!made) return std::unexpected(made.error());
+    turnstile = std::make_shared<const os::UniqueFd>(std::move(*made));
+  }
   for (const BackendEntry& entry : effective.config.backends) {
     if (std::holds_alternative<MockEntry>(entry)) {
       backends.push_back(make_mock(effective.options, context));
     } else if (const auto* llamacpp = std::get_if<LlamacppEntry>(&entry)) {
-      auto made = make_llamacpp(*llamacpp, effective, context);
+      auto made = make_llamacpp(*llamacpp, effective, context, turnstile);
       if (!made) return std::unexpected(made.error());
       backends.push_back(std::move(*made));
     } else {

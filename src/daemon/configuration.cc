@@ -5,6 +5,7 @@
 
 #include "config/check_options.h"
 #include "config/keys.h"
+#include "config/surfaces.h"
 
 namespace inferd {
 namespace {
@@ -18,20 +19,26 @@ Result<Effective> load_checked(const DaemonOptions& options) {
 
 }  // namespace
 
-Result<Configuration> load_configuration(const DaemonOptions& options, PassedV1 passed) {
+Result<Configuration> load_configuration(const DaemonOptions& options, const PassedSurfaces& passed) {
   auto effective = load_checked(options);
   if (!effective) return std::unexpected(effective.error());
   Configuration configuration{std::move(*effective), {}, {}};
   const Effective& now = configuration.effective;
-  const bool on_tcp = passed == PassedV1::kNone ? now.options.tcp.has_value() : passed == PassedV1::kTcp;
-  if (on_tcp) {
+  bool serves_tcp = false;
+  for (const SurfaceSettings& surface : surfaces(now)) {
+    const auto socket = passed.find(surface.name);
+    if (!surface.on && socket == passed.end()) continue;
+    const bool on_tcp = socket == passed.end() ? surface.tcp.has_value() : socket->second;
+    serves_tcp = serves_tcp || on_tcp;
+    if (on_tcp || !surface.access) continue;
+    auto ids = resolve_access(*surface.access, now.place_of(surface.access_field));
+    if (!ids) return std::unexpected(ids.error());
+    configuration.access.emplace(surface.name, std::move(*ids));
+  }
+  if (serves_tcp) {
     auto key = tcp_key(now);
     if (!key) return std::unexpected(key.error());
     configuration.tcp_key = std::move(*key);
-  } else if (const auto& rule = now.config.access.v1) {
-    auto ids = resolve_access(*rule, now.place_of("access.v1"));
-    if (!ids) return std::unexpected(ids.error());
-    configuration.v1_access = std::move(*ids);
   }
   return configuration;
 }

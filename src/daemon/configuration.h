@@ -2,7 +2,10 @@
 // Made on the pool, at the start and on SIGHUP; the I/O thread only uses it.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "config/access_ids.h"
 #include "config/effective.h"
@@ -12,14 +15,14 @@ namespace inferd {
 
 struct Configuration {
   Effective effective;
-  std::optional<os::SecretText> tcp_key;  // of v1; nothing: none is asked for
-  std::optional<AccessIds> v1_access;     // nothing: whoever can open the socket
+  std::optional<os::SecretText> tcp_key;  // of every surface on TCP; nothing: none is asked for
+  std::map<std::string, AccessIds, std::less<>> access;  // by surface; one that is not here: whoever can open the socket
 };
 
-/// What the daemon needs to know of v1 before the configuration says where it is.
-enum class PassedV1 { kNone, kUnix, kTcp };
+/// The surfaces that the service manager passes, and whether on TCP: they are known before the configuration says where a surface is.
+using PassedSurfaces = std::map<std::string, bool, std::less<>>;
 
-Result<Configuration> load_configuration(const DaemonOptions& options, PassedV1 passed);
+Result<Configuration> load_configuration(const DaemonOptions& options, const PassedSurfaces& passed);
 
 /// The same for SIGHUP. `tcp_key` is what listen.api_key_file holds now, else nothing: other keys stay. Errors besides: a file that was there at
 /// the start and is gone, or is a pipe, whose next writer may never come.

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -12,6 +13,7 @@
 
 #include "base/log.h"
 #include "config/reload.h"
+#include "config/surfaces.h"
 #include "daemon/backends.h"
 #include "daemon/configuration.h"
 #include "daemon/listeners.h"
@@ -27,7 +29,9 @@
 #include "schedule/dispatch.h"
 #include "session/admin_session.h"
 #include "session/connection.h"
+#include "session/embed_session.h"
 #include "session/v1_session.h"
+#include "session/v2_session.h"
 
 namespace inferd {
 namespace {
@@ -64,6 +68,7 @@ class Daemon {
   void load_next(size_t index);
   void on_progress();
   void watch_loading();
+  Status choose_transports(Configuration& configuration);
   Status open_inference();
   void fail_start(const Error& error);
   void on_reload_signal();
@@ -89,7 +94,7 @@ class Daemon {
   std::unique_ptr<os::Listener> admin_listener_;
   std::unique_ptr<os::WorkerPool> pool_;
   std::optional<Effective> effective_;  // once the config file was read
-  std::optional<Transport> transport_;  // of v1
+  std::deque<Transport> transports_;  // of the inference surfaces, in the order in which they are bound
   std::vector<std::unique_ptr<Backend>> backends_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<SessionContext> context_;
@@ -100,7 +105,7 @@ class Daemon {
   const bool hangs_up_ = os::is_terminal(os::StandardStream::kIn);  // started by hand: SIGHUP says that the terminal is gone
   bool reading_ = false;   // a thread of the pool reads the config file, which may be a pipe
   bool reload_again_ = false;
-  bool serving_ = false;   // v1 is open
+  bool serving_ = false;   // the inference surfaces are open
   bool draining_ = false;
   int exit_code_ = 0;
 };
@@ -184,8 +189,8 @@ Status Daemon::bring_up() {
   lock_ = std::move(*lock);
   if (auto started = start_admin(); !started) return started;
   pool_ = std::make_unique<os::WorkerPool>(kPoolThreads, kPoolQueue);
-  const auto v1 = std::ranges::find(passed_sockets_, "v1", &os::PassedSocket::name);
-  const auto passed = v1 == passed_sockets_.end() ? PassedV1::kNone : v1->unix_path ? PassedV1::kUnix : PassedV1::kTcp;
+  PassedSurfaces passed;
+  for (const os::PassedSocket& socket : passed_sockets_) passed[socket.name] = !socket.unix_path;
   read_configuration([this, passed] { return load_configuration(options_, passed); },
                      [this](Result<Configuration> configuration) {
                        if (draining_) return;
@@ -210,9 +215,9 @@ void Daemon::read_configuration(std::function<Result<Configuration>()> load, OnR
 
 Status Daemon::start_admin() {
   const fs::path path = options_.admin_addr.value_or(os::runtime_directory() / "admin.sock");
-  Transport transport{.passed = os::take_passed(passed_sockets_, "admin"), .unix_path = path, .mode = 0600};
+  Transport transport{.surface = "admin", .passed = os::take_passed(passed_sockets_, "admin"), .unix_path = path, .mode = 0600};
   if (transport.passed) transport.unix_path = transport.passed->unix_path;
-  auto listener = open_listener(io_, "admin", transport);
+  auto listener = open_listener(io_, transport);
   if (!listener) return std::unexpected(listener.error());
   admin_listener_ = std::move(*listener);
   admin_listener_->start([this](os::UniqueFd client) {
@@ -223,16 +228,15 @@ Status Daemon::start_admin() {
 
 // The configuration is known: everything that serves is built, and the backends load.
 Status Daemon::serve(Configuration configuration) {
-  auto transport = choose_v1_transport(configuration, group_, os::take_passed(passed_sockets_, "v1"));
+  auto chosen = choose_transports(configuration);
   effective_ = std::move(configuration.effective);
   const DaemonOptions& options = effective_->options;
   set_log_filter();
   show_warnings(*effective_);
-  if (!transport) return std::unexpected(transport.error());
-  transport_ = std::move(*transport);
+  if (!chosen) return chosen;
   if (!passed_sockets_.empty()) {
     return fail(Code::kNotInThisBuild, "the service manager passes the socket \"" + passed_sockets_.front().name +
-                                           "\": that surface is not in this build, disable its .socket unit");
+                                           "\": no surface has that name (admin, v1, v2, embed), disable its .socket unit");
   }
   wipe_secrets(options_);
   wipe_secrets(effective_->options);
@@ -303,11 +307,32 @@ void Daemon::watch_loading() {
   });
 }
 
+Status Daemon::choose_transports(Configuration& configuration) {
+  std::shared_ptr<const os::SecretText> key;
+  if (configuration.tcp_key) key = std::make_shared<const os::SecretText>(std::move(*configuration.tcp_key));
+  for (const SurfaceSettings& surface : surfaces(configuration.effective)) {
+    auto passed = os::take_passed(passed_sockets_, surface.name);
+    if (!surface.on && !passed) continue;
+    auto transport = choose_transport(surface, configuration, key, group_, std::move(passed));
+    if (!transport) return std::unexpected(transport.error());
+    transports_.push_back(std::move(*transport));
+  }
+  return {};
+}
+
 Status Daemon::open_inference() {
-  auto listener = open_listener(io_, "v1", *transport_);
-  if (!listener) return std::unexpected(listener.error());
-  listeners_.push_back(std::move(*listener));
-  listeners_.back()->start([this](os::UniqueFd client) { accept_connection(*context_, std::move(client), *transport_, &V1Session::make); });
+  const bool can_embed = std::ranges::any_of(backends_, [](const auto& backend) { return backend->capabilities().embed; });
+  for (Transport& transport : transports_) {
+    if (transport.surface == "embed" && !can_embed) {
+      log::warn("daemon", "no backend makes embeddings: the embed surface is not served");
+      continue;
+    }
+    const SessionKind& kind = transport.surface == "v2" ? V2Session::kKind : transport.surface == "embed" ? EmbedSession::kKind : V1Session::kKind;
+    auto listener = open_listener(io_, transport);
+    if (!listener) return std::unexpected(listener.error());
+    listeners_.push_back(std::move(*listener));
+    listeners_.back()->start([this, &transport, &kind](os::UniqueFd client) { accept_connection(*context_, std::move(client), transport, kind); });
+  }
   return {};
 }
 
@@ -352,7 +377,12 @@ void Daemon::read_again() {
 
 void Daemon::reload(Configuration fresh) {
   show_warnings(fresh.effective);
-  if (fresh.tcp_key && transport_->is_tcp()) transport_->key = std::make_shared<const os::SecretText>(std::move(*fresh.tcp_key));
+  if (fresh.tcp_key) {
+    const auto key = std::make_shared<const os::SecretText>(std::move(*fresh.tcp_key));
+    for (Transport& transport : transports_) {
+      if (transport.is_tcp()) transport.key = key;
+    }
+  }
   const ReloadPlan plan = compare(*effective_, fresh.effective);
   effective_->config.limits = plan.limits;
   effective_->options.drain_timeout_secs = plan.limits.drain_timeout_secs;

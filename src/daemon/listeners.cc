@@ -14,7 +14,7 @@ namespace {
 // check_effective() has seen the address of an option or the config file, not that of a socket that was passed.
 Status check_tcp(const Transport& transport) {
   if (transport.key) return {};
-  const std::string place = transport.passed ? "the socket v1 of the service manager" : "v1";
+  const std::string place = transport.passed ? "the socket " + transport.surface + " of the service manager" : transport.surface;
   if (!os::is_loopback(transport.tcp_address)) {
     return fail(Code::kUsage, place + " on " + transport.tcp_address +
                                   " is not a loopback address: a key is needed (INFERD_API_KEY or listen.api_key_file)");
@@ -23,12 +23,12 @@ Status check_tcp(const Transport& transport) {
   return {};
 }
 
-Result<os::UniqueFd> listen_on(Transport& transport, const std::string& surface) {
+Result<os::UniqueFd> listen_on(Transport& transport) {
   if (transport.passed) return std::move(std::exchange(transport.passed, std::nullopt)->fd);
   if (transport.unix_path) return os::listen_unix(*transport.unix_path, {.mode = transport.mode, .group = transport.group});
   auto tcp = os::listen_tcp(transport.tcp_address, transport.tcp_place);
   if (!tcp) return std::unexpected(tcp.error());
-  log::info("daemon", "{} listens on {}", surface, tcp->address);  // with the port that 0 stood for
+  log::info("daemon", "{} listens on {}", transport.surface, tcp->address);  // with the port that 0 stood for
   return std::move(tcp->fd);
 }
 
@@ -36,43 +36,49 @@ Result<os::UniqueFd> listen_on(Transport& transport, const std::string& surface)
 
 bool uses_runtime_directory(const DaemonOptions& options) {
   const bool v1_there = !options.uds && !options.tcp && !options.pipe;
-  return !options.lock || !options.admin_addr || v1_there;
+  const bool v2_there = options.v2 && !options.v2_addr && !options.v2_tcp;
+  const bool embed_there = options.embed && !options.embed_addr && !options.embed_tcp;
+  return !options.lock || !options.admin_addr || v1_there || v2_there || embed_there;
 }
 
-Result<Transport> choose_v1_transport(Configuration& configuration, std::optional<gid_t> group, std::optional<os::PassedSocket> passed) {
+Result<Transport> choose_transport(const SurfaceSettings& surface, Configuration& configuration, std::shared_ptr<const os::SecretText> key,
+                                   std::optional<gid_t> group, std::optional<os::PassedSocket> passed) {
   const Effective& effective = configuration.effective;
-  const DaemonOptions& options = effective.options;
-  Transport transport;
+  Transport transport{.surface = std::string(surface.name)};
   if (passed) {
-    if (options.tcp || options.uds) log::warn("daemon", "v1 is served on the socket that the service manager passed: --tcp and --uds have no effect");
+    if (surface.tcp || surface.socket) {
+      log::warn("daemon", "{} is served on the socket that the service manager passed: the configured one has no effect", surface.name);
+    }
     transport.unix_path = passed->unix_path;
     transport.tcp_address = passed->tcp_address;
     transport.passed = std::move(passed);
-  } else if (options.tcp) {
-    transport.tcp_address = *options.tcp;
-    if (effective.config.listen.tcp) transport.tcp_place = effective.place_of("listen.tcp");
+  } else if (surface.tcp) {
+    transport.tcp_address = *surface.tcp;
+    transport.tcp_place = place_of_tcp(effective, surface);
   } else {
-    transport.unix_path = options.uds.value_or(os::runtime_directory() / "infer.sock");
+    transport.unix_path = surface.socket.value_or(os::runtime_directory() / surface.socket_name);
     transport.group = group;
-    transport.group_name = options.group.value_or("");
+    transport.group_name = effective.options.group.value_or("");
   }
-  if (configuration.tcp_key) transport.key = std::make_shared<const os::SecretText>(std::move(*configuration.tcp_key));
   if (transport.is_tcp()) {
+    transport.key = std::move(key);
     if (auto checked = check_tcp(transport); !checked) return std::unexpected(checked.error());
-    if (transport.passed && effective.config.access.v1) {
-      log::warn("daemon", "access.v1 has no effect: the service manager passes v1 on TCP, where nobody vouches for a uid");
+    if (transport.passed && surface.access) {
+      log::warn("daemon", "{} has no effect: the service manager passes {} on TCP, where nobody vouches for a uid", surface.access_field,
+                surface.name);
     }
-  } else if (auto& ids = configuration.v1_access) {
-    transport.access = AccessList(std::move(ids->users), std::move(ids->groups), os::effective_user(),
-                                  "access.v1 of " + effective.config.path.string());
+  } else if (auto ids = configuration.access.extract(transport.surface)) {
+    transport.access = AccessList(std::move(ids.mapped().users), std::move(ids.mapped().groups), os::effective_user(),
+                                  std::string(surface.access_field) + " of " + effective.config.path.string());
   }
   return transport;
 }
 
-Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, const std::string& surface, Transport& transport) {
+Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, Transport& transport) {
   const bool passed = transport.passed.has_value();
-  const std::string name = surface + (transport.unix_path ? " on socket " + transport.unix_path->string() : " on tcp " + transport.tcp_address);
-  auto fd = listen_on(transport, surface);
+  const std::string name =
+      transport.surface + (transport.unix_path ? " on socket " + transport.unix_path->string() : " on tcp " + transport.tcp_address);
+  auto fd = listen_on(transport);
   if (!fd) return std::unexpected(fd.error());
   // A socket that was passed stays where it is: the service manager listens on.
   auto listener = std::make_unique<os::Listener>(io, std::move(*fd), name, passed ? std::nullopt : transport.unix_path);
@@ -85,7 +91,7 @@ Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, co
   return listener;
 }
 
-void accept_connection(SessionContext& context, os::UniqueFd client, const Transport& transport, Connection::SessionFactory make_session) {
+void accept_connection(SessionContext& context, os::UniqueFd client, const Transport& transport, const SessionKind& kind) {
   Caller caller;
   const auto peer = os::peer_of(client.get());
   if (peer) {
@@ -94,10 +100,10 @@ void accept_connection(SessionContext& context, os::UniqueFd client, const Trans
     log::warn("daemon", "credentials of a client: {}", peer.error().message);
   }
   if (transport.access && !may_use(*transport.access, caller, client.get())) {
-    return refuse_v1(context, std::move(client), std::move(caller), *transport.access);
+    return refuse_connection(context, kind, std::move(client), std::move(caller), *transport.access);
   }
-  log_connection_accepted(context.log, caller);
-  std::make_shared<Connection>(context, std::move(client), std::move(caller), make_session, transport.key)->start();
+  log_connection_accepted(context.log, kind, caller);
+  std::make_shared<Connection>(context, std::move(client), std::move(caller), kind, transport.key)->start();
 }
 
 }  // namespace inferd

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "config/surfaces.h"
 #include "daemon/configuration.h"
 #include "os/listener.h"
 #include "os/secret_memory.h"
@@ -19,6 +20,7 @@ namespace inferd {
 
 /// A path or an address; `passed` is its socket if the service manager made it.
 struct Transport {
+  std::string surface = {};  // its name, for logs
   std::optional<os::PassedSocket> passed = {};
   std::optional<std::filesystem::path> unix_path = {};
   std::string tcp_address = {};
@@ -35,12 +37,13 @@ struct Transport {
 /// True if a lock or socket of these options stands in the default runtime directory.
 bool uses_runtime_directory(const DaemonOptions& options);
 
-/// Takes key and access list out of `configuration`.
-Result<Transport> choose_v1_transport(Configuration& configuration, std::optional<gid_t> group, std::optional<os::PassedSocket> passed);
+/// Takes the surface's access list out of `configuration`. `key`: of every surface on TCP.
+Result<Transport> choose_transport(const SurfaceSettings& surface, Configuration& configuration, std::shared_ptr<const os::SecretText> key,
+                                   std::optional<gid_t> group, std::optional<os::PassedSocket> passed);
 
-/// `surface` is for the log. Takes the passed socket out of `transport`.
-Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, const std::string& surface, Transport& transport);
+/// Takes the passed socket out of `transport`.
+Result<std::unique_ptr<os::Listener>> open_listener(os::asio::io_context& io, Transport& transport);
 
-void accept_connection(SessionContext& context, os::UniqueFd client, const Transport& transport, Connection::SessionFactory make_session);
+void accept_connection(SessionContext& context, os::UniqueFd client, const Transport& transport, const SessionKind& kind);
 
 }  // namespace inferd

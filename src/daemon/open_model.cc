@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Wanted {
-  LlamacppEntry entry;
+  ModelFile file;
   fs::path root;  // of the store
   bool auto_pull = true;
   std::string pull_hint;  // where inferdctl has to look for the file
@@ -46,9 +46,9 @@ class Opening {
 };
 
 Result<os::UniqueFd> Opening::run() {
-  const auto id = store::BlobId::parse(wanted_.entry.model.sha256);
+  const auto id = store::BlobId::parse(wanted_.file.source.sha256);
   if (!id) return std::unexpected(id.error());
-  if (wanted_.entry.model_path) return open_file(*wanted_.entry.model_path, *id);
+  if (wanted_.file.path) return open_file(*wanted_.file.path, *id);
   return wanted_.auto_pull ? fetch_and_open(*id) : open_blob(*id);
 }
 
@@ -64,7 +64,7 @@ Status Opening::verify(int fd, const fs::path& path, const store::BlobId& id, st
     tell(Phase{"verify", {{"path", path.string()}, {"total_bytes", total}, {"verified_bytes", bytes}}});
   };
   const auto verified = store::verify_open_file(fd, path, id, policy, records, {.cancelled = *context_.stopping, .progress = progress});
-  if (!verified) return fail(verified.error().code, "model file " + verified.error().message);
+  if (!verified) return fail(verified.error().code, wanted_.file.what + " file " + verified.error().message);
   log::info("store", "{}: {} bytes, {}", path.string(), verified->bytes, verified->from_record ? "verified before" : "verified");
   return {};
 }
@@ -72,7 +72,7 @@ Status Opening::verify(int fd, const fs::path& path, const store::BlobId& id, st
 // No record is kept of a file outside the store: whoever starts the daemon for one file wants no folder made.
 Result<os::UniqueFd> Opening::open_file(const fs::path& path, const store::BlobId& id) {
   auto fd = os::open_regular_file(path);
-  if (!fd) return fail(fd.error().code, "model file " + fd.error().message);
+  if (!fd) return fail(fd.error().code, wanted_.file.what + " file " + fd.error().message);
   if (auto verified = verify(fd->get(), path, id, store::VerifyPolicy::kAlways, nullptr); !verified) return std::unexpected(verified.error());
   return std::move(*fd);
 }
@@ -87,7 +87,7 @@ Result<os::UniqueFd> Opening::open_blob(const store::BlobId& id) {
   const auto store = store::ModelStore::open_to_read(wanted_.root);
   auto blob = store ? store->hold(id) : Result<store::HeldBlob>(std::unexpected(store.error()));
   if (!blob && blob.error().code == Code::kNotFound) {
-    return fail(Code::kNotFound, "model " + wanted_.entry.model.name + " is not in the store " + wanted_.root.string() +
+    return fail(Code::kNotFound, wanted_.file.what + " " + wanted_.file.source.name + " is not in the store " + wanted_.root.string() +
                                      ", and auto_pull is off: `inferdctl pull` fetches it" + wanted_.pull_hint);
   }
   if (!blob) return std::unexpected(blob.error());
@@ -95,7 +95,7 @@ Result<os::UniqueFd> Opening::open_blob(const store::BlobId& id) {
 }
 
 Status Opening::fetch(store::ModelStore& store, const store::BlobId& id, bool distrust) {
-  const ModelSource& model = wanted_.entry.model;
+  const ModelSource& model = wanted_.file.source;
   auto name = store::ModelName::parse(model.name);
   if (!name) return std::unexpected(name.error());
   const store::FetchRequest request{.name = std::move(*name),
@@ -130,17 +130,24 @@ Result<os::UniqueFd> Opening::fetch_and_open(const store::BlobId& id) {
 
 }  // namespace
 
-fs::path model_file(const LlamacppEntry& entry, const Effective& effective) {
-  if (entry.model_path) return *entry.model_path;
+ModelFile model_of(const LlamacppEntry& entry) { return {entry.model, entry.model_path, "model"}; }
+
+std::optional<ModelFile> projector_of(const LlamacppEntry& entry) {
+  if (!entry.mmproj) return std::nullopt;
+  return ModelFile{*entry.mmproj, entry.mmproj_path, "projector"};
+}
+
+fs::path place_of(const ModelFile& file, const Effective& effective) {
+  if (file.path) return *file.path;
   const store::StorePaths paths(store::store_root(effective.config.models_home.value_or("")));
-  const auto id = store::BlobId::parse(entry.model.sha256);
+  const auto id = store::BlobId::parse(file.source.sha256);
   return id ? paths.blob(*id) : paths.root();
 }
 
-LlamacppBackend::OpenModel open_model(const LlamacppEntry& entry, const Effective& effective, BackendContext context) {
+LlamacppBackend::OpenModel open_model(ModelFile file, const Effective& effective, BackendContext context) {
   const bool always = effective.options.verify == "always";
   auto wanted = std::make_shared<const Wanted>(
-      Wanted{.entry = entry,
+      Wanted{.file = std::move(file),
              .root = store::store_root(effective.config.models_home.value_or("")),
              .auto_pull = effective.config.auto_pull,
              .pull_hint = effective.config.path.empty() ? "" : " (with --config " + effective.config.path.string() + ")",
@@ -150,7 +157,7 @@ LlamacppBackend::OpenModel open_model(const LlamacppEntry& entry, const Effectiv
       auto opened = std::make_shared<Result<os::UniqueFd>>(Opening(*wanted, context).run());
       os::asio::post(context.io, [give, opened] { give(std::move(*opened)); });
     };
-    if (!context.pool.try_run(work)) give(fail(Code::kInternal, "no worker is free to open the model"));
+    if (!context.pool.try_run(work)) give(fail(Code::kInternal, "no worker is free to open the " + wanted->file.what));
   };
 }
 

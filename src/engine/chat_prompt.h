@@ -1,43 +1,55 @@
-// From a conversation to the tokens of its prompt, through the model file's own chat template. Text of a caller never becomes a control
-// token: where it holds the text of one, a random private mark stands in for it while the template is rendered, and the mark's
-// original text is tokenised as plain text. Any thread.
+// From a request to the tokens of its prompt, through the model file's own chat template, with what constrains and what reads the answer. Text
+// of a caller never becomes a control token: where it holds the text of one, a private mark stands in for it while the template is rendered,
+// and the original is tokenised as plain text. Any thread.
 #pragma once
 
+#include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "engine/answer_stream.h"
+#include "engine/chat_template.h"
+#include "engine/grammar.h"
+#include "engine/media_items.h"
 #include "engine/model.h"
 #include "request/generate.h"
-
-struct common_chat_templates;
 
 namespace inferd::engine {
 
 class ChatPrompt {
  public:
-  /// Errors: the file's template cannot be parsed.
-  static Result<std::unique_ptr<ChatPrompt>> create(const Model& model);
-  ~ChatPrompt();
+  /// What an attachment becomes in the prompt; errors name it. Called on prepare threads.
+  using Media = std::function<Result<MediaTokens>(const Attachment&)>;
 
-  /// Errors are kInvalidRequest: the template refuses the conversation. The length of the text has been bounded by the caller.
-  Result<std::vector<Token>> tokens(const std::vector<Message>& messages) const;
+  /// Without `media` every attachment is kAttachmentUnsupported. Errors: the file's template cannot be parsed.
+  static Result<std::unique_ptr<ChatPrompt>> create(const Model& model, Media media = nullptr);
+
+  struct Rendered {
+    std::vector<Token> tokens;
+    std::vector<PromptSpan> spans;         // media among the tokens
+    Grammar grammar;                       // for the Sampler
+    std::unique_ptr<AnswerStream> answer;  // never null
+    bool call_required = false;            // an answer without a tool call has not done what tool_choice asked for
+  };
+  /// Errors: kInvalidRequest, the template refuses the conversation, a tool or a schema cannot be used; kAttachmentUnsupported; those of Media.
+  /// The length of the text has been bounded by the caller.
+  Result<Rendered> render(const GenerateRequest& request) const;
+
+  /// Every chat model takes tools: a template without a form for them gets ours.
+  static constexpr bool supports_tools() { return true; }
+  bool supports_thinking() const { return template_->supports_thinking(); }
 
  private:
-  explicit ChatPrompt(const Model& model);
-  Result<std::string> render(const std::vector<Message>& messages) const;
+  ChatPrompt(const Model& model, Media media) : model_(model), media_(std::move(media)) {}
+  Status tokenize(const ChatTemplate::Rendered& rendered, const ControlMarks& marks, Rendered& out) const;
+  bool begins_with_bos(std::string_view prompt) const;
 
   const Model& model_;
-  struct Templates;
-  std::unique_ptr<Templates> templates_;
-  mutable std::mutex mutex_;  // llama-common does not say that rendering is thread-safe
+  const Media media_;
+  std::unique_ptr<ChatTemplate> template_;
 };
-
-/// The places in `text` where one of `controls` (longest first) stands: replaced by mark + its number; the originals are appended to
-/// `replaced`. Pure.
-std::string protect_controls(const std::string& text, const std::vector<std::string>& controls, const std::string& mark,
-                             std::vector<std::string>& replaced);
 
 }  // namespace inferd::engine

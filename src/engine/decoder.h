@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,8 @@
 
 namespace inferd::engine {
 
+class MediaSpan;
+
 class Decoder {
  public:
   struct Input {
@@ -18,6 +21,14 @@ class Decoder {
     uint32_t position = 0;
     SequenceId sequence = -1;
     bool wants_logits = false;
+  };
+  /// A span of media, which is a batch of its own.
+  struct MediaInput {
+    const MediaSpan* media = nullptr;
+    std::span<const Token> tokens;  // the private ones that stand for it
+    uint32_t position = 0;          // of the first
+    SequenceId sequence = -1;
+    bool wants_logits = false;      // of the last
   };
   enum class Outcome {
     kComputed,
@@ -30,7 +41,13 @@ class Decoder {
 
   virtual size_t batch_capacity() const = 0;  // tokens of one batch
   virtual Outcome compute(std::span<const Input> batch) = 0;
-  /// Of the input at this place of the last batch, which wanted them: [n_vocab], valid until the next compute().
+  /// What a span needs before compute_media(); again it costs nothing. It may take seconds, so `go_on` is asked on this thread, about once for
+  /// each layer of the projector, and may compute batches of others meanwhile. False, or abort(): kAborted. Without media: nothing to do.
+  virtual Outcome encode_media(const MediaSpan& /*media*/, const std::function<bool()>& /*go_on*/) { return Outcome::kComputed; }
+  /// Whatever of it has been computed is in the cells also if it fails. Without media: kFailed.
+  virtual Outcome compute_media(const MediaInput& /*input*/) { return Outcome::kFailed; }
+  /// Of the input at this place of the last batch, which wanted them; of media, the place of the last token: [n_vocab], valid until the next
+  /// compute().
   virtual const float* logits(size_t place) = 0;
   /// Ends a running compute() soon, until it is allowed again. Any thread.
   virtual void abort(bool now) = 0;

@@ -6,7 +6,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -16,19 +18,25 @@
 #include <set>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 
 #include "base/bounded_queue.h"
 #include "engine/chat_prompt.h"
+#include "engine/compute_threads.h"
 #include "engine/cpu_variant.h"
-#include "engine/model.h"
+#include "engine/embedder.h"
 #include "engine/llama_decoder.h"
+#include "engine/llama_embed_model.h"
+#include "engine/media.h"
 #include "engine/memory_plan.h"
+#include "engine/model.h"
 #include "engine/sampler.h"
 #include "engine/step_loop.h"
 #include "engine_wire/messages.h"
 #include "os/memory.h"
 #include "os/packet_socket.h"
 #include "os/sandbox.h"
+#include "os/turnstile.h"
 
 namespace inferd::engine {
 namespace {
@@ -84,14 +92,18 @@ class EngineProcess {
     g_serving = true;
     for (size_t i = 0; i < kPrepareThreads; ++i) start_thread([this] { prepare_requests(); });
     start_thread([this] { read_messages(); });
-    loop_->run();
+    if (loop_) loop_->run();
+    while (embedder_) {
+      wait_for_embeddings();
+      embed_one();
+    }
     return 0;
   }
 
  private:
   struct LoadRequest {
     wire::Load parameters;
-    os::UniqueFd model;
+    os::UniqueFd model, turnstile, projector;  // the latter two perhaps
   };
 
   void send(const wire::FromEngine& message) {
@@ -122,25 +134,76 @@ class EngineProcess {
     if (!received || *received != os::PacketState::kDone || packet.descriptors.empty()) return std::nullopt;
     auto message = wire::decode_to_engine(packet.bytes);
     if (!message || !std::holds_alternative<wire::Load>(*message)) return std::nullopt;
-    return LoadRequest{std::get<wire::Load>(*message), std::move(packet.descriptors.front())};
+    LoadRequest load{std::get<wire::Load>(*message), {}, {}, {}};
+    const wire::Load& p = load.parameters;
+    if (packet.descriptors.size() != 1U + p.has_turnstile + p.has_projector) return std::nullopt;
+    load.model = std::move(packet.descriptors.front());
+    if (p.has_turnstile) load.turnstile = std::move(packet.descriptors[1]);
+    if (p.has_projector) load.projector = std::move(packet.descriptors.back());
+    return load;
   }
 
   Status load_model(LoadRequest& load) {
     llama_backend_init();
     const wire::Load& p = load.parameters;
     const ContextSizes wanted{.n_ctx = p.n_ctx, .sequences = p.sequences, .kv_cells = p.kv_cells, .threads = p.threads};
-    const auto plan = plan_memory(load.model.get(), {wanted, p.host_cache_bytes, available_});
+    const EmbedSizes embed{.pooling = p.embed_pooling, .n_ctx = p.embed_n_ctx, .threads = p.threads};
+    uint64_t projector_bytes = 0;
+    if (p.has_projector) {
+      const auto needed = MediaProjector::memory_needed(load.projector.get(), p.image_max_tokens);
+      if (!needed) return std::unexpected(needed.error());
+      projector_bytes = *needed;
+    }
+    const auto plan = plan_memory(
+        load.model.get(), {wanted, p.host_cache_bytes, available_, p.embed ? std::optional(embed) : std::nullopt, projector_bytes});
     if (!plan) return std::unexpected(plan.error());
     if (!plan->fits()) return fail(Code::kUsage, plan->refusal());
     auto model = Model::load(load.model.get(), [this](unsigned percent) { send(wire::Loading{percent}); });
     if (!model) return std::unexpected(model.error());
     model_ = std::move(*model);
-    auto prompt = ChatPrompt::create(*model_);
-    if (!prompt) return std::unexpected(prompt.error());
-    prompt_ = std::move(*prompt);
+    std::unique_ptr<os::Turnstile> turnstile;
+    if (p.has_turnstile) {
+      auto joined = os::Turnstile::join(load.turnstile.get());
+      if (!joined) return std::unexpected(joined.error());
+      turnstile = std::move(*joined);
+    }
+    threads_ = std::make_unique<ComputeThreads>(p.threads, std::move(turnstile));
+    if (p.embed) {
+      if (auto made = make_embedder(embed, p.long_step_ms); !made) return made;
+    }
+    wire::Loaded loaded{.model_name = model_->name(), .n_ctx_train = model_->n_ctx_train(), .longest_token = static_cast<uint32_t>(model_->longest_token())};
+    if (embedder_) {
+      loaded.embed_width = embedder_->width();
+      loaded.embed_n_ctx = embedder_->n_ctx();
+    }
+    loaded.text = !is_encoder(model_->get());
+    if (loaded.text) {
+      if (auto made = make_loop(load, wanted, loaded); !made) return made;
+    }
+    send(std::move(loaded));
+    return {};
+  }
+
+  Status make_loop(const LoadRequest& load, const ContextSizes& wanted, wire::Loaded& loaded) {
+    const wire::Load& p = load.parameters;
     const auto sizes = resolve_sizes(wanted, model_->n_ctx_train());
     if (!sizes) return std::unexpected(sizes.error());
-    auto decoder = LlamaDecoder::create(*model_, *sizes);
+    if (p.has_projector) {
+      const MediaProjector::Options options{
+          .threads = p.threads, .image_max_tokens = p.image_max_tokens, .batch_tokens = std::min(kBatchTokens, sizes->kv_cells)};
+      auto projector = MediaProjector::open(load.projector.get(), *model_, options);
+      if (!projector) return std::unexpected(projector.error());
+      projector_ = std::move(*projector);
+      if (!projector_->warning().empty()) send(wire::Warning{projector_->warning()});
+      loaded.vision = projector_->vision();
+      loaded.audio = projector_->audio();
+    }
+    ChatPrompt::Media media;
+    if (projector_) media = [this](const Attachment& attachment) { return projector_->prepare(attachment); };
+    auto prompt = ChatPrompt::create(*model_, std::move(media));
+    if (!prompt) return std::unexpected(prompt.error());
+    prompt_ = std::move(*prompt);
+    auto decoder = LlamaDecoder::create(*model_, *sizes, *threads_, projector_.get());
     if (!decoder) return std::unexpected(decoder.error());
     decoder_ = std::move(*decoder);
     const StepLoop::Options options{.n_ctx = sizes->n_ctx,
@@ -152,10 +215,43 @@ class EngineProcess {
     loop_ = std::make_unique<StepLoop>(*decoder_, options,
                                        StepLoop::Sink{.step = [this](wire::Step step) { send(std::move(step)); },
                                                       .removed = [this](uint64_t id) { send(wire::Removed{id}); },
-                                                      .long_step = [this](uint32_t ms) { send(wire::LongStep{ms}); }});
-    send(wire::Loaded{model_->name(), sizes->n_ctx, sizes->sequences, sizes->kv_cells, model_->n_ctx_train(),
-                      static_cast<uint32_t>(model_->longest_token())});
+                                                      .long_step = [this](uint32_t ms) { send(wire::LongStep{ms}); }},
+                                       StepLoop::SideWork{.has_work = [this] { return embedder_ && embedder_->has_work(); },
+                                                          .run_one = [this] { embed_one(); }});
+    loaded.n_ctx = sizes->n_ctx;
+    loaded.sequences = sizes->sequences;
+    loaded.kv_cells = sizes->kv_cells;
+    loaded.tools = ChatPrompt::supports_tools();
+    loaded.thinking = prompt_->supports_thinking();
     return {};
+  }
+
+  Status make_embedder(const EmbedSizes& sizes, uint32_t long_step_ms) {
+    auto model = LlamaEmbedModel::create(*model_, sizes, *threads_);
+    if (!model) return std::unexpected(model.error());
+    embedder_ = std::make_unique<Embedder>(std::move(*model), static_cast<double>(long_step_ms),
+                                           Embedder::Sink{.done = [this](wire::Embedded embedded) { send(std::move(embedded)); },
+                                                          .refused = [this](uint64_t id, const Error& error) {
+                                                            send(wire::Refused{id, error.code, error.message});
+                                                          },
+                                                          .removed = [this](uint64_t id) { send(wire::Removed{id}); },
+                                                          .wake = [this] { wake_for_embeddings(); },
+                                                          .long_batch = [this](uint32_t ms) { send(wire::LongStep{ms}); }});
+    return {};
+  }
+
+  // A batch; an empty step says that the engine is alive.
+  void embed_one() {
+    if (embedder_->run_one()) send(wire::Step{});
+  }
+  void wake_for_embeddings() {
+    if (loop_) return loop_->wake();
+    { const std::lock_guard lock(embed_mutex_); }  // a waiter looks again, or has not begun to wait
+    embed_wake_.notify_one();
+  }
+  void wait_for_embeddings() {
+    std::unique_lock lock(embed_mutex_);
+    embed_wake_.wait(lock, [this] { return embedder_->has_work(); });
   }
 
   // Detached threads with a large stack: the process ends with _exit or with the step loop, never by joining them.
@@ -202,7 +298,14 @@ class EngineProcess {
       preparing_.insert(message.id);
     }
     const uint64_t id = message.id;
+    if (!loop_) return refuse(id, Error{Code::kInvalidRequest, "this model makes embeddings only"});
     if (!prepare_queue_.try_push(std::move(message))) refuse(id, Error{Code::kQueueFull, "queue full"});
+  }
+  void on(wire::Embed& message) {
+    const uint64_t id = message.id;
+    if (!embedder_) return send(wire::Refused{id, Code::kEmbedUnsupported, "embed not supported by this backend"});
+    embedder_->announce(id);
+    if (!prepare_queue_.try_push(std::move(message))) embedder_->refuse(id, Error{Code::kQueueFull, "queue full"});
   }
   void on(wire::Start& message) {
     const std::lock_guard lock(requests_mutex_);
@@ -222,13 +325,14 @@ class EngineProcess {
     if (start_when_prepared_.erase(message.id) == 0) loop_->pause(message.id);
   }
   void on(wire::Cancel& message) {
+    if (embedder_ && embedder_->cancel(message.id)) return;
     bool here;
     {
       const std::lock_guard lock(requests_mutex_);
       here = preparing_.erase(message.id) + prepared_.erase(message.id) > 0;
       start_when_prepared_.erase(message.id);
     }
-    if (here || !loop_->cancel(message.id)) send(wire::Removed{message.id});  // ended before: the daemon knows by now or will
+    if (here || !loop_ || !loop_->cancel(message.id)) send(wire::Removed{message.id});  // ended before: the daemon knows by now or will
   }
 
   void refuse(uint64_t id, const Error& error) {
@@ -241,7 +345,12 @@ class EngineProcess {
   }
 
   void prepare_requests() {
-    while (auto message = prepare_queue_.pop()) {
+    while (auto queued = prepare_queue_.pop()) {
+      if (auto* embed = std::get_if<wire::Embed>(&*queued)) {
+        embedder_->add({.id = embed->id, .input = std::move(embed->input), .dimensions = embed->dimensions});
+        continue;
+      }
+      auto* const message = std::get_if<wire::Prepare>(&*queued);
       {
         const std::lock_guard lock(requests_mutex_);
         if (!preparing_.contains(message->id)) continue;
@@ -267,22 +376,25 @@ class EngineProcess {
 
   Result<PreparedRequest> prepare(const wire::Prepare& message) const {
     const uint32_t n_ctx = loop_->options().n_ctx;
-    auto sampler = Sampler::create(*model_, message.request.sampling, message.request.grammar);
-    if (!sampler) return std::unexpected(sampler.error());
-    auto prompt = prompt_->tokens(message.request.messages);
-    if (!prompt) return std::unexpected(prompt.error());
-    if (prompt->size() >= n_ctx) {
-      return fail(Code::kInvalidRequest, "the prompt has " + std::to_string(prompt->size()) + " tokens, the context holds " + std::to_string(n_ctx));
+    auto rendered = prompt_->render(message.request);
+    if (!rendered) return std::unexpected(rendered.error());
+    const size_t tokens = rendered->tokens.size();
+    if (tokens >= n_ctx) {
+      return fail(Code::kInvalidRequest, "the prompt has " + std::to_string(tokens) + " tokens, the context holds " + std::to_string(n_ctx));
     }
-    if (prompt->empty()) return fail(Code::kInvalidRequest, "the prompt has no tokens");
+    if (tokens == 0) return fail(Code::kInvalidRequest, "the prompt has no tokens");
+    auto sampler = Sampler::create(*model_, message.request.sampling, rendered->grammar);
+    if (!sampler) return std::unexpected(sampler.error());
     return PreparedRequest{.id = message.id,
-                           .prompt = std::move(*prompt),
-                           .max_tokens = message.request.max_tokens,
+                           .prompt = std::move(rendered->tokens),
+                           .max_tokens = message.request.max_tokens.value_or(kDefaultMaxTokens),
                            .scope = message.scope,
                            .flow = message.request.flow,
                            .batch = message.request.priority == Priority::kBatch,
                            .sample = [sampler = std::move(*sampler)](const float* logits) { return sampler->sample(logits); },
-                           .text = TextStream(message.request.stop)};
+                           .answer = std::move(rendered->answer),
+                           .call_required = rendered->call_required,
+                           .spans = std::move(rendered->spans)};
   }
 
   const EngineOptions options_;
@@ -290,10 +402,16 @@ class EngineProcess {
   os::MemoryAvailable available_;
   std::mutex send_mutex_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<ComputeThreads> threads_;
+  std::unique_ptr<Embedder> embedder_;        // null: no embeddings are wanted
+  std::unique_ptr<MediaProjector> projector_;  // null: no media
+  // Null in an engine whose model writes no text:
   std::unique_ptr<ChatPrompt> prompt_;
   std::unique_ptr<LlamaDecoder> decoder_;
   std::unique_ptr<StepLoop> loop_;
-  BoundedQueue<wire::Prepare> prepare_queue_{kPrepareQueue};
+  BoundedQueue<std::variant<wire::Prepare, wire::Embed>> prepare_queue_{kPrepareQueue};
+  std::mutex embed_mutex_;
+  std::condition_variable embed_wake_;  // of an engine without a step loop
 
   std::mutex requests_mutex_;
   // guarded by requests_mutex_:

@@ -1,45 +1,45 @@
 #include "engine/llama_decoder.h"
 
-#include <ggml-backend.h>
-#include <ggml-cpu.h>
-#include <ggml.h>
-
+#include <algorithm>
 #include <string>
+
+#include "engine/media.h"
 
 namespace inferd::engine {
 
-// The compute threads stay between steps; the CPU backend is loaded at run time, so its functions are looked up by name.
-struct LlamaDecoder::ThreadPool {
-  ggml_threadpool_t pool = nullptr;
-  decltype(&ggml_threadpool_free) free = nullptr;
-  explicit ThreadPool(uint32_t threads) {
-    ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    if (device == nullptr) return;
-    ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(device);
-    const auto create = reinterpret_cast<decltype(&ggml_threadpool_new)>(ggml_backend_reg_get_proc_address(registry, "ggml_threadpool_new"));
-    free = reinterpret_cast<decltype(&ggml_threadpool_free)>(ggml_backend_reg_get_proc_address(registry, "ggml_threadpool_free"));
-    if (create == nullptr || free == nullptr) return;
-    ggml_threadpool_params params = ggml_threadpool_params_default(static_cast<int>(threads));
-    pool = create(&params);
+namespace {
+
+// An image's tokens may see each other in both directions; all else sees what stands before it.
+class BothDirections {
+ public:
+  BothDirections(llama_context* context, bool wanted) : context_(wanted ? context : nullptr) {
+    if (context_ != nullptr) llama_set_causal_attn(context_, false);
   }
-  ~ThreadPool() {
-    if (pool != nullptr) free(pool);
+  ~BothDirections() {
+    if (context_ != nullptr) llama_set_causal_attn(context_, true);
   }
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
+  BothDirections(const BothDirections&) = delete;
+  BothDirections& operator=(const BothDirections&) = delete;
+
+ private:
+  llama_context* context_;
 };
 
-LlamaDecoder::LlamaDecoder(const Model& model) : model_(model) {}
+}  // namespace
+
+LlamaDecoder::LlamaDecoder(const Model& model, ComputeThreads& threads, MediaProjector* projector)
+    : model_(model), threads_(threads), projector_(projector) {}
 
 LlamaDecoder::~LlamaDecoder() {
-  if (context_ && thread_pool_) llama_detach_threadpool(context_.get());
+  if (context_) llama_detach_threadpool(context_.get());
   if (batch_.token != nullptr) llama_batch_free(batch_);
 }
 
 bool LlamaDecoder::should_abort(void* self) { return static_cast<LlamaDecoder*>(self)->abort_.load(std::memory_order_relaxed); }
 
-Result<std::unique_ptr<LlamaDecoder>> LlamaDecoder::create(const Model& model, const ContextSizes& sizes) {
-  std::unique_ptr<LlamaDecoder> decoder(new LlamaDecoder(model));
+Result<std::unique_ptr<LlamaDecoder>> LlamaDecoder::create(const Model& model, const ContextSizes& sizes, ComputeThreads& threads,
+                                                           MediaProjector* projector) {
+  std::unique_ptr<LlamaDecoder> decoder(new LlamaDecoder(model, threads, projector));
   llama_context_params params = context_params(sizes);
   params.abort_callback = &LlamaDecoder::should_abort;
   params.abort_callback_data = decoder.get();
@@ -48,8 +48,7 @@ Result<std::unique_ptr<LlamaDecoder>> LlamaDecoder::create(const Model& model, c
     return fail(Code::kInternal, "no context of " + std::to_string(sizes.kv_cells) + " cells can be made (too little memory?): lower --kv-cells or --n-ctx");
   }
   decoder->memory_ = llama_get_memory(decoder->context_.get());
-  decoder->thread_pool_ = std::make_unique<ThreadPool>(sizes.threads);
-  if (ggml_threadpool_t pool = decoder->thread_pool_->pool; pool != nullptr) llama_attach_threadpool(decoder->context_.get(), pool, pool);
+  if (threads.get() != nullptr) llama_attach_threadpool(decoder->context_.get(), threads.get(), threads.get());
   decoder->batch_ = llama_batch_init(static_cast<int32_t>(params.n_batch), 0, 1);
   return decoder;
 }
@@ -65,7 +64,13 @@ Decoder::Outcome LlamaDecoder::compute(std::span<const Input> batch) {
     batch_.seq_id[i][0] = batch[i].sequence;
     batch_.logits[i] = batch[i].wants_logits ? 1 : 0;
   }
-  switch (llama_decode(context_.get(), batch_)) {
+  first_place_ = 0;
+  return decode(batch_);
+}
+
+Decoder::Outcome LlamaDecoder::decode(const llama_batch& batch) {
+  const auto turn = threads_.turn();
+  switch (llama_decode(context_.get(), batch)) {
     case 0: return Outcome::kComputed;
     case 1: return Outcome::kNoCells;
     case 2: return Outcome::kAborted;
@@ -73,7 +78,38 @@ Decoder::Outcome LlamaDecoder::compute(std::span<const Input> batch) {
   }
 }
 
-const float* LlamaDecoder::logits(size_t place) { return llama_get_logits_ith(context_.get(), static_cast<int32_t>(place)); }
+Decoder::Outcome LlamaDecoder::encode_media(const MediaSpan& media, const std::function<bool()>& go_on) {
+  if (projector_ == nullptr) return Outcome::kFailed;
+  const auto turn = threads_.turn();
+  return projector_->encode(media, [&] { return !abort_.load(std::memory_order_relaxed) && go_on(); });
+}
+
+Decoder::Outcome LlamaDecoder::compute_media(const MediaInput& input) {
+  const std::span<const float> rows = input.media->rows();
+  const size_t width = static_cast<size_t>(llama_model_n_embd_inp(model_.get())), count = input.tokens.size();
+  if (rows.size() != count * width) return Outcome::kFailed;  // not encoded
+  const BothDirections both_directions(context_.get(), input.media->both_directions());
+  for (size_t first = 0; first < count;) {
+    const size_t part = std::min(batch_capacity(), count - first);
+    llama_batch batch = batch_;
+    batch.token = nullptr;
+    batch.embd = const_cast<float*>(rows.data() + first * width);
+    batch.n_tokens = static_cast<int32_t>(part);
+    for (size_t i = 0; i < part; ++i) {
+      batch.pos[i] = static_cast<llama_pos>(input.position + first + i);
+      batch.n_seq_id[i] = 1;
+      batch.seq_id[i][0] = input.sequence;
+      batch.logits[i] = input.wants_logits && first + i + 1 == count ? 1 : 0;
+    }
+    first_place_ = first;
+    if (const Outcome outcome = decode(batch); outcome != Outcome::kComputed) return outcome;
+    first += part;
+  }
+  input.media->drop_rows();
+  return Outcome::kComputed;
+}
+
+const float* LlamaDecoder::logits(size_t place) { return llama_get_logits_ith(context_.get(), static_cast<int32_t>(place - first_place_)); }
 
 void LlamaDecoder::share(SequenceId from, SequenceId to, size_t length) {
   llama_memory_seq_cp(memory_, from, to, 0, static_cast<llama_pos>(length));

@@ -8,20 +8,27 @@
 #include <memory>
 
 #include "base/error.h"
+#include "engine/compute_threads.h"
 #include "engine/context_sizes.h"
 #include "engine/decoder.h"
 #include "engine/model.h"
 
 namespace inferd::engine {
 
+class MediaProjector;
+
 class LlamaDecoder final : public Decoder {
  public:
-  /// Errors: no memory for so many cells.
-  static Result<std::unique_ptr<LlamaDecoder>> create(const Model& model, const ContextSizes& sizes);
+  /// Errors: no memory for so many cells. `projector`: of the media that it will be given; nullptr: none come. It and the threads outlive the
+  /// decoder.
+  static Result<std::unique_ptr<LlamaDecoder>> create(const Model& model, const ContextSizes& sizes, ComputeThreads& threads,
+                                                      MediaProjector* projector = nullptr);
   ~LlamaDecoder() override;
 
   size_t batch_capacity() const override;
   Outcome compute(std::span<const Input> batch) override;
+  Outcome encode_media(const MediaSpan& media, const std::function<bool()>& go_on) override;
+  Outcome compute_media(const MediaInput& input) override;
   const float* logits(size_t place) override;
   void abort(bool now) override { abort_.store(now, std::memory_order_relaxed); }
 
@@ -38,15 +45,17 @@ class LlamaDecoder final : public Decoder {
   void append_piece(Token token, std::string& out) const override { model_.append_piece(token, out); }
 
  private:
-  explicit LlamaDecoder(const Model& model);
+  LlamaDecoder(const Model& model, ComputeThreads& threads, MediaProjector* projector);
   static bool should_abort(void* self);
+  Outcome decode(const llama_batch& batch);
 
   const Model& model_;
+  ComputeThreads& threads_;
+  MediaProjector* const projector_;
   std::unique_ptr<llama_context, decltype(&llama_free)> context_{nullptr, &llama_free};
-  struct ThreadPool;
-  std::unique_ptr<ThreadPool> thread_pool_;
   llama_memory_t memory_ = nullptr;
   llama_batch batch_{};
+  size_t first_place_ = 0;  // of the last batch that was decoded: media may take several
   std::atomic<bool> abort_{false};
 };
 

@@ -119,8 +119,7 @@ struct Parts {
   }
 };
 
-std::optional<Parts> parts_of(llama_model* model, const ContextSizes& sizes) {
-  const llama_context_params params = context_params(sizes);
+std::optional<Parts> parts_of(llama_model* model, const llama_context_params& params) {
   const std::unique_ptr<llama_context, decltype(&llama_free)> context(llama_init_from_model(model, params), &llama_free);
   if (!context) return std::nullopt;
   Parts parts;
@@ -129,9 +128,16 @@ std::optional<Parts> parts_of(llama_model* model, const ContextSizes& sizes) {
     parts.kv_cache += static_cast<double>(bytes.context);
     parts.compute += static_cast<double>(bytes.compute);
   }
+  return parts;
+}
+
+std::optional<Parts> parts_of(llama_model* model, const ContextSizes& sizes) {
+  const llama_context_params params = context_params(sizes);
+  auto parts = parts_of(model, params);
+  if (!parts) return std::nullopt;
   // The buffer of the logits is not in the breakdown.
   const auto n_vocab = static_cast<double>(llama_vocab_n_tokens(llama_model_get_vocab(model)));
-  parts.compute += static_cast<double>(sizeof(float)) * n_vocab * params.n_outputs_max;
+  parts->compute += static_cast<double>(sizeof(float)) * n_vocab * params.n_outputs_max;
   return parts;
 }
 
@@ -167,13 +173,14 @@ uint64_t whole_bytes(double bytes) { return static_cast<uint64_t>(std::llround(s
 }  // namespace
 
 uint64_t MemoryPlan::needed() const {
-  const uint64_t model = weights + kv_cache + compute;
+  const uint64_t model = weights + kv_cache + compute + embed + projector;
   return host_cache > UINT64_MAX - model ? UINT64_MAX : model + host_cache;
 }
 
 std::string MemoryPlan::refusal() const {
   return "the model needs " + size_text(needed()) + " (weights " + size_text(weights) + ", KV cache " + size_text(kv_cache) + ", compute " +
-         size_text(compute) + ", host cache " + size_text(host_cache) + "), available are " + size_text(available) + " (" + limited_by +
+         size_text(compute) + ", host cache " + size_text(host_cache) + (embed > 0 ? ", embeddings " + size_text(embed) : "") +
+         (projector > 0 ? ", projector " + size_text(projector) : "") + "), available are " + size_text(available) + " (" + limited_by +
          "): lower --kv-cells, --n-ctx or --host-cache-bytes";
 }
 
@@ -186,14 +193,28 @@ Result<MemoryPlan> plan_memory(int model_fd, const PlanParameters& parameters) {
     if (!model) return std::unexpected(model.error());
     const auto sizes = resolve_sizes(parameters.sizes, static_cast<uint32_t>(std::max(0, llama_model_n_ctx_train(model->get()))));
     if (!sizes) return std::unexpected(sizes.error());
-    const auto parts = project(model->get(), *sizes, parameters.available.bytes);
+    const bool encoder = is_encoder(model->get());
+    std::optional<Parts> embed;
+    double embed_outputs = 0;
+    if (parameters.embed) {
+      const auto context = resolve_embed_context(model->get(), *parameters.embed);
+      if (!context) return std::unexpected(context.error());
+      embed = parts_of(model->get(), context->params);
+      if (!embed) return fail(Code::kInternal, "no context for embeddings can be planned" + log.reason());
+      embed_outputs = static_cast<double>(context->output_bytes);
+    }
+    auto parts = encoder ? embed : project(model->get(), *sizes, parameters.available.bytes);
+    if (encoder && !parts) return fail(Code::kUsage, "this model makes embeddings and writes no text: give its entry \"embed\": true");
     if (!parts) {
       return fail(Code::kInternal, "no context of " + std::to_string(sizes->kv_cells) + " cells can be planned" + log.reason());
     }
+    if (encoder) parts->kv_cache = parts->compute = 0;
     MemoryPlan plan{.weights = whole_bytes(parts->weights),
                     .kv_cache = whole_bytes(parts->kv_cache),
                     .compute = whole_bytes(parts->compute),
-                    .host_cache = parameters.host_cache_bytes,
+                    .host_cache = encoder ? 0 : parameters.host_cache_bytes,
+                    .embed = embed ? whole_bytes(embed->kv_cache + embed->compute + embed_outputs) : 0,
+                    .projector = parameters.projector_bytes,
                     .available = parameters.available.bytes,
                     .limited_by = parameters.available.limited_by,
                     .n_ctx = sizes->n_ctx,

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
 #include "engine/context_sizes.h"
+#include "engine/embed_sizes.h"
 #include "os/memory.h"
 
 namespace inferd::engine {
@@ -16,6 +18,8 @@ struct PlanParameters {
   ContextSizes sizes;  // as asked for, with 0 for a default
   uint64_t host_cache_bytes = 0;
   os::MemoryAvailable available;
+  std::optional<EmbedSizes> embed = {};  // embeddings are wanted
+  uint64_t projector_bytes = 0;          // of images and sounds
 };
 
 /// In bytes.
@@ -24,6 +28,8 @@ struct MemoryPlan {
   uint64_t kv_cache = 0;    // and the states of recurrent layers
   uint64_t compute = 0;     // the graph's tensors and the logits
   uint64_t host_cache = 0;  // finished sequences
+  uint64_t embed = 0;       // the context of embeddings
+  uint64_t projector = 0;
   uint64_t available = 0;
   std::string limited_by;   // what `available` comes from
   uint32_t n_ctx = 0, sequences = 0, kv_cells = 0;

@@ -19,7 +19,7 @@ Result<MemoryPlan> make_plan(const PlanCommand& command) {
   if (!file) return std::unexpected(file.error());
   if (auto variant = load_cpu_variant(command.variants, command.skip_variants, command.variant); !variant) return std::unexpected(variant.error());
   llama_backend_init();
-  auto plan = plan_memory(file->get(), {command.sizes, command.host_cache_bytes, os::available_memory()});
+  auto plan = plan_memory(file->get(), {command.sizes, command.host_cache_bytes, os::available_memory(), command.embed ? std::optional(EmbedSizes{}) : std::nullopt});
   if (!plan && plan.error().code != Code::kUsage) plan.error().message.insert(0, command.model.string() + ": ");
   return plan;
 }
@@ -42,6 +42,8 @@ std::string to_json(const MemoryPlan& plan) {
   number("kv_cache_bytes", plan.kv_cache);
   number("compute_bytes", plan.compute);
   number("host_cache_bytes", plan.host_cache);
+  if (plan.embed > 0) number("embed_bytes", plan.embed);
+  if (plan.projector > 0) number("projector_bytes", plan.projector);
   number("n_ctx", plan.n_ctx);
   number("sequences", plan.sequences);
   number("kv_cells", plan.kv_cells);

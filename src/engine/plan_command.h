@@ -14,6 +14,7 @@ struct PlanCommand {
   std::filesystem::path model;
   ContextSizes sizes;  // 0: the default
   uint64_t host_cache_bytes = 512u << 20;
+  bool embed = false;  // also a context for embeddings
   // As of the engine: where the CPU variants are, and which to take.
   std::filesystem::path variants;
   std::vector<std::string> skip_variants;

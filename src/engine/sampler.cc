@@ -6,6 +6,7 @@
 #include <ctime>
 #include <exception>
 #include <limits>
+#include <stdexcept>
 
 #include "engine/grammar_limits.h"
 
@@ -24,29 +25,62 @@ double thread_cpu_seconds() {
 
 }  // namespace
 
-Result<std::unique_ptr<Sampler>> Sampler::create(const Model& model, const Sampling& sampling, const std::string& grammar) {
+Result<std::unique_ptr<Sampler>> Sampler::create(const Model& model, const Sampling& sampling, const Grammar& grammar) {
   std::unique_ptr<Sampler> sampler(new Sampler(model));
-  if (!grammar.empty()) {
-    if (auto within = check_grammar_limits(grammar); !within) return std::unexpected(within.error());
-    try {
-      sampler->grammar_.reset(llama_sampler_init_grammar(model.vocab(), grammar.c_str(), "root"));
-    } catch (const std::exception& error) {
-      return fail(Code::kInvalidRequest, std::string("grammar: ") + error.what());
-    }
-    if (!sampler->grammar_) return fail(Code::kInvalidRequest, "grammar: cannot be parsed (GBNF with a rule `root`, no left recursion)");
+  if (!grammar.gbnf.empty()) {
+    if (auto set = sampler->set_grammar(grammar); !set) return std::unexpected(set.error());
   }
-  sampler->greedy_ = sampling.temperature <= 0;
+  const double temperature = sampling.temperature.value_or(kDefaultTemperature);
+  sampler->greedy_ = temperature <= 0;
   if (sampler->greedy_) return sampler;
-  sampler->top_k_ = sampling.top_k < static_cast<uint32_t>(model.n_vocab()) ? sampling.top_k : 0;
+  const uint32_t top_k = sampling.top_k.value_or(kDefaultTopK);
+  sampler->top_k_ = top_k < static_cast<uint32_t>(model.n_vocab()) ? top_k : 0;
   sampler->chain_.reset(llama_sampler_chain_init({.no_perf = true}));
-  if (sampling.top_p < 1) {
-    llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_top_p(static_cast<float>(std::max(0.0, sampling.top_p)), 1));
+  if (const double top_p = sampling.top_p.value_or(kDefaultTopP); top_p < 1) {
+    llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_top_p(static_cast<float>(std::max(0.0, top_p)), 1));
   }
-  llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_temp(static_cast<float>(sampling.temperature)));
+  llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_temp(static_cast<float>(temperature)));
   uint32_t seed = sampling.seed ? *sampling.seed : std::random_device{}();
   if (seed == LLAMA_DEFAULT_SEED) --seed;  // llama.cpp takes this number for "random"
   llama_sampler_chain_add(sampler->chain_.get(), llama_sampler_init_dist(seed));
   return sampler;
+}
+
+Status Sampler::set_grammar(const Grammar& grammar) {
+  if (grammar.from_caller) {
+    if (auto within = check_grammar_limits(grammar.gbnf); !within) return within;
+  } else if (grammar.gbnf.size() > kMaxGeneratedGrammarBytes) {
+    return fail(Code::kInvalidRequest, "the grammar of these tools has " + std::to_string(grammar.gbnf.size()) + " bytes, at most " +
+                                           std::to_string(kMaxGeneratedGrammarBytes) + " are allowed");
+  }
+  // The beginning that the prompt has already is a trigger too: it may end inside of a token, and lazy grammars can take a part of one.
+  std::vector<std::string> patterns = GrammarTrigger::patterns_of(grammar.triggers);
+  if (!grammar.begun.empty()) {
+    patterns = GrammarTrigger::patterns_of({.words = {grammar.begun}});
+  }
+  std::vector<const char*> pattern_texts;
+  for (const std::string& pattern : patterns) pattern_texts.push_back(pattern.c_str());
+  try {
+    if (patterns.empty()) {
+      grammar_.reset(llama_sampler_init_grammar(model_.vocab(), grammar.gbnf.c_str(), "root"));
+    } else {
+      grammar_.reset(llama_sampler_init_grammar_lazy_patterns(model_.vocab(), grammar.gbnf.c_str(), "root", pattern_texts.data(),
+                                                              pattern_texts.size(), nullptr, 0));
+    }
+    if (grammar.begun.empty() && !grammar.triggers.empty()) trigger_.emplace(grammar.triggers);
+  } catch (const std::exception& error) {
+    return fail(Code::kInvalidRequest, std::string("grammar: ") + error.what());
+  }
+  if (!grammar_) return fail(Code::kInvalidRequest, "grammar: cannot be parsed (GBNF with a rule `root`, no left recursion)");
+  std::string begun;
+  for (const Token token : grammar.begun_tokens) model_.append_piece(token, begun);
+  try {
+    if (!begun.ends_with(grammar.begun)) throw std::runtime_error("other tokens");
+    for (const Token token : grammar.begun_tokens) llama_sampler_accept(grammar_.get(), token);
+  } catch (const std::exception&) {
+    return fail(Code::kInternal, "the grammar for this model's answers does not go on where its chat template ends");
+  }
+  return {};
 }
 
 // The first of the largest. In lanes, so that the compiler uses vector instructions: this runs between two steps of all streams.
@@ -107,7 +141,13 @@ Result<Token> Sampler::pick() {
 }
 
 Result<Token> Sampler::sample(const float* logits) {
-  if (!grammar_) return choose(logits);
+  if (!constrains()) {
+    auto token = choose(logits);
+    if (token && trigger_) {
+      if (auto awaited = await_trigger(*token); !awaited) return std::unexpected(awaited.error());
+    }
+    return token;
+  }
   const auto begin = thread_cpu_seconds();
   auto token = choose(logits);
   const auto chosen = thread_cpu_seconds();
@@ -124,13 +164,30 @@ Result<Token> Sampler::sample(const float* logits) {
   return token;
 }
 
+Status Sampler::await_trigger(Token token) {
+  if (llama_vocab_is_eog(model_.vocab(), token)) return {};
+  std::string piece;
+  model_.append_piece(token, piece);
+  try {
+    const auto tokens = trigger_->push(token, piece);
+    if (tokens.empty()) return {};
+    trigger_.reset();
+    for (const Token found : tokens) llama_sampler_accept(grammar_.get(), found);
+  } catch (const std::exception&) {
+    // The token goes on behind the trigger as the grammar does not: it stays text that merely looks like the beginning of a call.
+    trigger_.reset();
+    grammar_.reset();
+  }
+  return {};
+}
+
 Result<Token> Sampler::choose(const float* logits) {
   try {
     Result<Token> token = greedy_ ? Result<Token>(greedy(logits)) : Result<Token>(LLAMA_TOKEN_NULL);
-    if (!greedy_ && !grammar_) {
+    if (!greedy_ && !constrains()) {
       candidates_of(logits);
       token = pick();
-    } else if (!greedy_ || (grammar_ && !grammar_allows(*token))) {
+    } else if (!greedy_ || (constrains() && !grammar_allows(*token))) {
       candidates_of(logits);
       llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
       llama_sampler_apply(grammar_.get(), &array);

@@ -31,8 +31,8 @@ bool has_whole_states(const Decoder& decoder) { return decoder.is_recurrent() ||
 
 }  // namespace
 
-StepLoop::StepLoop(Decoder& decoder, Options options, Sink sink)
-    : decoder_(decoder), options_(options), sink_(std::move(sink)), table_(options.sequence_ids, options.kv_cells),
+StepLoop::StepLoop(Decoder& decoder, Options options, Sink sink, SideWork side_work)
+    : decoder_(decoder), options_(options), sink_(std::move(sink)), side_work_(std::move(side_work)), table_(options.sequence_ids, options.kv_cells),
       parked_(options.host_cache_bytes, has_whole_states(decoder)) {}
 
 // ---- from other threads
@@ -86,6 +86,11 @@ bool StepLoop::cancel(uint64_t id) {
   return true;
 }
 
+void StepLoop::wake() {
+  { const std::lock_guard lock(mutex_); }  // a waiter looks again, or has not begun to wait
+  wake_.notify_one();
+}
+
 void StepLoop::stop() {
   {
     const std::lock_guard lock(mutex_);
@@ -98,12 +103,18 @@ void StepLoop::stop() {
 // ---- the step thread
 
 void StepLoop::run() {
-  while (wait_for_work()) step_once();
+  while (wait_for_work()) {
+    step_once();
+    if (!has_side_work() || (!running_.empty() && Clock::now() < side_work_due_)) continue;
+    const auto begin = Clock::now();
+    side_work_.run_one();
+    side_work_due_ = Clock::now() + (Clock::now() - begin);  // the streams get as much
+  }
 }
 
 bool StepLoop::wait_for_work() {
   std::unique_lock lock(mutex_);
-  wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty() || !running_.empty() || (!waiting_.empty() && admission_changed_); });
+  wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty() || !running_.empty() || (!waiting_.empty() && admission_changed_) || has_side_work(); });
   return !stopping_;
 }
 
@@ -112,7 +123,7 @@ bool StepLoop::step_once() {
   remove_cancelled();
   admit_waiting();
   build_batch();
-  if (batch_.empty()) return false;
+  if (batch_.empty() && media_ == nullptr) return false;
   engine_wire::Step step;
   if (compute(step)) accept_tokens(step);
   sink_.step(std::move(step));
@@ -268,7 +279,7 @@ bool StepLoop::waits_for_prefix(Request& request) {
   size_t most = held + kWorthWaiting - 1;
   for (const auto& running : running_) {
     if (running->prepared.scope != request.prepared.scope || missing(*running) <= 1) continue;
-    const size_t shared = SequenceTable::common_prefix(running->tokens, request.tokens);
+    const size_t shared = whole_spans(SequenceTable::common_prefix(running->tokens, request.tokens), request.prepared.spans);
     if (shared <= most) continue;
     most = shared;
     request.waits_for = running.get();
@@ -281,7 +292,9 @@ StepLoop::Admitted StepLoop::try_admit(Request& request, engine_wire::Step& anno
   request.budget = static_cast<uint32_t>(std::min<size_t>(request.prepared.max_tokens, options_.n_ctx - prompt));
   const size_t limit = prompt + request.budget;
   const auto make_plan = [&] {
-    return table_.plan(request.tokens, limit, request.prepared.scope, [this](SequenceId donor, size_t shared) { return usable_prefix(donor, shared); });
+    return table_.plan(request.tokens, limit, request.prepared.scope, [&](SequenceId donor, size_t shared) {
+      return usable_prefix(donor, whole_spans(shared, request.prepared.spans));
+    });
   };
   auto plan = make_plan();
   while (!plan && pause_batch_for(request)) plan = make_plan();
@@ -318,7 +331,13 @@ bool StepLoop::pause_batch_for(const Request& request) {
 // Gives the request its sequence, with the longest beginning that the cells or a parked state have.
 SequenceId StepLoop::place(const Request& request, size_t limit, const SequenceTable::Admission& plan) {
   const uint64_t scope = request.prepared.scope;
-  const auto find_parked = [&] { return parked_.find(request.tokens, scope, has_whole_states(decoder_)); };
+  const auto find_parked = [&] {
+    auto match = parked_.find(request.tokens, scope, has_whole_states(decoder_));
+    const size_t whole = whole_spans(match.shared, request.prepared.spans);
+    if (whole != match.shared && has_whole_states(decoder_)) match.state = nullptr;
+    match.shared = whole;
+    return match;
+  };
   const auto parked = find_parked();
   if (parked.state == nullptr || parked.shared < plan.shared + kWorthRestoring) {
     carry_out(plan, limit, scope);
@@ -520,6 +539,7 @@ void StepLoop::order_prompts(std::vector<Request*>& prompts) const {
 
 void StepLoop::build_batch() {
   batch_.clear();
+  media_ = nullptr;
   if (running_.empty()) return;
   choose_claims();
   std::vector<Request*> prompts;
@@ -528,7 +548,7 @@ void StepLoop::build_batch() {
     request->in_batch = 0;
     request->output = -1;
     if (sits_out(*request)) continue;
-    if (missing(*request) > 1) {
+    if (missing(*request) > 1 || next_span(*request) != nullptr) {
       prompts.push_back(request.get());
     } else if (batch_.size() < decoder_.batch_capacity()) {
       add_to_batch(*request, 1);
@@ -540,18 +560,41 @@ void StepLoop::build_batch() {
   order_prompts(prompts);
   const size_t decoding = batch_.size();
   if (prompts.empty()) return;
+  // Media and streams take turns: a span is a step of its own.
+  if (next_span(*prompts.front()) != nullptr && !(streams && last_was_media_)) return take_media(*prompts.front());
+  last_was_media_ = false;
   const double most_ms = kBesideFirstToken * times_.predicted_ms(decoding + missing(*prompts.front()));  // it shall not wait long for the others
   for (Request* const request : prompts) {
+    if (next_span(*request) != nullptr) continue;
     const size_t taken = batch_.size() - decoding;  // by prompts that go before it
     const size_t slice = slice_for(*request, decoding, most_ms);
     if (slice <= taken) break;
-    add_to_batch(*request, std::min(missing(*request), slice - taken));
+    const size_t computed = table_[request->sequence].tokens.size();
+    const size_t text = end_of_text(computed, request->tokens.size(), request->prepared.spans) - computed;
+    add_to_batch(*request, std::min(text, slice - taken));
   }
+}
+
+const PromptSpan* StepLoop::next_span(const Request& request) const {
+  return span_at(table_[request.sequence].tokens.size(), request.prepared.spans);
+}
+
+void StepLoop::take_media(Request& request) {
+  for (const auto& other : running_) {
+    other->in_batch = 0;
+    other->output = -1;
+  }
+  batch_.clear();
+  media_ = &request;
+  last_was_media_ = true;
+  const PromptSpan& span = *next_span(request);
+  request.in_batch = span.length;
+  if (span.end() == request.tokens.size()) request.output = static_cast<int32_t>(span.length - 1);
 }
 
 // True if the batch was computed. Otherwise nothing of it is left and it is built anew in the next step.
 bool StepLoop::compute(engine_wire::Step& step) {
-  const double predicted_ms = times_.predicted_ms(batch_.size());
+  const double predicted_ms = media_ != nullptr ? media_ms_per_token_ * static_cast<double>(media_->in_batch) : times_.predicted_ms(batch_.size());
   const auto begin = Clock::now();
   {
     const std::lock_guard lock(mutex_);
@@ -565,12 +608,13 @@ bool StepLoop::compute(engine_wire::Step& step) {
       batch_only = batch_only && request->claim->prepared.batch;
     }
     const bool starved = batch_only && begin - batch_served_ > kLongestWithoutTurn;
-    yields_above_ = decoder_.is_recurrent() || starved ? Clock::duration::max() : batch_only ? kWorthAborting : kLongWait;
+    const bool keeps = decoder_.is_recurrent() || starved || media_ != nullptr;  // media would be encoded again, which may take seconds
+    yields_above_ = keeps ? Clock::duration::max() : batch_only ? kWorthAborting : kLongWait;
     decoder_.abort(false);
     computing_until_ = begin + std::chrono::microseconds(static_cast<int64_t>(predicted_ms * 1000));
   }
   if (predicted_ms > options_.long_step_ms) sink_.long_step(static_cast<uint32_t>(predicted_ms));
-  const auto outcome = decoder_.compute(batch_);
+  const auto outcome = compute_batch();
   const auto end = Clock::now();
   {
     const std::lock_guard lock(mutex_);
@@ -579,7 +623,11 @@ bool StepLoop::compute(engine_wire::Step& step) {
   }
   const double took_ms = std::chrono::duration<double, std::milli>(end - begin).count();
   if (outcome == Decoder::Outcome::kComputed) {
-    times_.learn(batch_.size(), took_ms);
+    if (media_ != nullptr) {
+      media_ms_per_token_ = took_ms / static_cast<double>(media_->in_batch);
+    } else {
+      times_.learn(batch_.size(), took_ms);
+    }
     wasted_ms_ = std::max(0.0, wasted_ms_ - kWasteWorth * took_ms);
     for (const auto& request : running_) {
       if (request->in_batch > 0 && request->claim->prepared.batch) batch_served_ = end;
@@ -606,12 +654,24 @@ void StepLoop::fail_running(engine_wire::Step& step, const std::string& why, boo
       ++at;
       continue;
     }
-    step.entries.push_back({.id = request.prepared.id, .text = why, .stop_reason = StopReason::kError, .error_code = Code::kInternal});
+    step.entries.push_back({.id = request.prepared.id, .stop_reason = StopReason::kError, .error_code = Code::kInternal, .message = why});
     request.ended = true;
     retire(request, false);
     forget(request);
     at = running_.erase(at);
   }
+}
+
+Decoder::Outcome StepLoop::compute_batch() {
+  if (media_ == nullptr) return decoder_.compute(batch_);
+  const PromptSpan& span = *next_span(*media_);
+  const auto encoded = decoder_.encode_media(*span.media, [] { return true; });
+  if (encoded != Decoder::Outcome::kComputed) return encoded;
+  return decoder_.compute_media({.media = span.media.get(),
+                                 .tokens = std::span(media_->tokens).subspan(span.begin, span.length),
+                                 .position = static_cast<uint32_t>(span.begin),
+                                 .sequence = media_->sequence,
+                                 .wants_logits = media_->output >= 0});
 }
 
 void StepLoop::undo_batch() {
@@ -645,31 +705,30 @@ void StepLoop::next_token(Request& request, engine_wire::Step::Entry& entry) {
   if (request.began == 0) request.began = ++events_;
   if (request.generated == request.budget) return finish(request, entry, StopReason::kLength);  // max_tokens 0
   const auto token = request.prepared.sample(decoder_.logits(static_cast<size_t>(request.output)));
-  if (!token) {
-    entry.text = token.error().message;
-    entry.error_code = token.error().code;
-    entry.stop_reason = StopReason::kError;
-    request.ended = true;
-    return;
-  }
-  if (decoder_.is_end(*token)) {
-    request.prepared.text.finish(entry.text);
-    return finish(request, entry, StopReason::kEnd);
-  }
+  if (!token) return fail_request(request, entry, token.error());
+  if (decoder_.is_end(*token)) return finish(request, entry, StopReason::kEnd);
   ++request.generated;
   request.tokens.push_back(*token);
   std::string piece;
   decoder_.append_piece(*token, piece);
   entry.tokens = 1;
-  if (request.prepared.text.push(piece, entry.text)) return finish(request, entry, StopReason::kEnd);
-  if (request.generated == request.budget) {
-    request.prepared.text.finish(entry.text);
-    finish(request, entry, StopReason::kLength);
-  }
+  AnswerStream& answer = *request.prepared.answer;
+  if (answer.push(piece, entry.pieces)) return finish(request, entry, answer.is_turn_end() ? StopReason::kEnd : StopReason::kStopSequence);
+  if (request.generated == request.budget) finish(request, entry, StopReason::kLength);
+}
+
+void StepLoop::fail_request(Request& request, engine_wire::Step::Entry& entry, const Error& error) {
+  entry.message = error.message;
+  entry.error_code = error.code;
+  entry.stop_reason = StopReason::kError;
+  request.ended = true;
 }
 
 void StepLoop::finish(Request& request, engine_wire::Step::Entry& entry, StopReason reason) {
-  entry.stop_reason = reason;
+  AnswerStream& answer = *request.prepared.answer;
+  if (auto finished = answer.finish(reason == StopReason::kEnd, entry.pieces); !finished) return fail_request(request, entry, finished.error());
+  entry.stop_reason = reason == StopReason::kEnd && answer.has_calls() ? StopReason::kToolUse : reason;
+  entry.tool_choice_unsatisfied = request.prepared.call_required && !answer.has_calls();
   entry.usage = {static_cast<uint32_t>(request.prepared.prompt.size()), request.generated, request.cached};
   request.ended = true;
 }

@@ -16,11 +16,12 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/answer_stream.h"
 #include "engine/decoder.h"
+#include "engine/media_items.h"
 #include "engine/parked_states.h"
 #include "engine/sequence_table.h"
 #include "engine/step_times.h"
-#include "engine/text_stream.h"
 #include "engine_wire/messages.h"
 #include "request/fair_share.h"
 
@@ -35,7 +36,9 @@ struct PreparedRequest {
   Flow flow{};
   bool batch = false;
   std::move_only_function<Result<Token>(const float* logits)> sample;
-  TextStream text = TextStream(std::vector<std::string>());
+  std::unique_ptr<AnswerStream> answer = {};
+  bool call_required = false;    // the answer has to be a tool call
+  std::vector<PromptSpan> spans = {};  // media in the prompt, in order
 };
 
 class StepLoop {
@@ -53,8 +56,13 @@ class StepLoop {
     std::function<void(uint64_t id)> removed;
     std::function<void(uint32_t predicted_ms)> long_step;
   };
+  /// Other work of the step thread, a piece of it after each step: embeddings. wake() says that there is some.
+  struct SideWork {
+    std::function<bool()> has_work;
+    std::function<void()> run_one;
+  };
 
-  StepLoop(Decoder& decoder, Options options, Sink sink);
+  StepLoop(Decoder& decoder, Options options, Sink sink, SideWork side_work = {});
 
   const Options& options() const { return options_; }
 
@@ -66,6 +74,8 @@ class StepLoop {
   void pause(uint64_t id);
   /// Any thread. True: `removed` is called, now or within milliseconds. False: it is not known here (any more).
   bool cancel(uint64_t id);
+  /// Any thread. There is side work.
+  void wake();
   /// Ends run() after the current step.
   void stop();
 
@@ -103,6 +113,7 @@ class StepLoop {
   using Command = std::variant<PreparedRequest, Resume, Pause>;
 
   bool wait_for_work();
+  bool has_side_work() const { return side_work_.has_work && side_work_.has_work(); }
   void take_commands();
   void on(PreparedRequest prepared);
   void on(Resume resume);
@@ -131,11 +142,15 @@ class StepLoop {
   void order_prompts(std::vector<Request*>& prompts) const;
   size_t slice_for(const Request& request, size_t streams, double most_ms) const;
   void add_to_batch(Request& request, size_t count);
+  const PromptSpan* next_span(const Request& request) const;
+  void take_media(Request& request);
+  Decoder::Outcome compute_batch();
   bool compute(engine_wire::Step& step);
   void fail_running(engine_wire::Step& step, const std::string& why, bool all);
   void undo_batch();
   void accept_tokens(engine_wire::Step& step);
   void next_token(Request& request, engine_wire::Step::Entry& entry);
+  void fail_request(Request& request, engine_wire::Step::Entry& entry, const Error& error);
   void finish(Request& request, engine_wire::Step::Entry& entry, StopReason reason);
   void retire(Request& request, bool keep);
   void forget(Request& request);
@@ -143,12 +158,17 @@ class StepLoop {
   Decoder& decoder_;
   const Options options_;
   const Sink sink_;
+  const SideWork side_work_;
   SequenceTable table_;
   ParkedStates parked_;
   StepTimes times_;
   FairShare share_;
   Requests waiting_, paused_, running_;  // running: in the order of admission
   std::vector<Decoder::Input> batch_;
+  Request* media_ = nullptr;             // instead of a batch: the span that this one is at
+  bool last_was_media_ = false;
+  double media_ms_per_token_ = 20;       // measured
+  Clock::time_point side_work_due_{};    // until then the streams have their turn
   uint64_t events_ = 0;
   double copy_ms_per_token_ = 0.03;      // of a state into host memory; measured each time
   Clock::time_point batch_served_{};     // when a batch request last was in a batch that was computed

@@ -13,6 +13,8 @@
 #include <set>
 #include <string>
 
+#include "engine/plain_answer.h"
+
 namespace inferd::engine {
 namespace {
 
@@ -78,6 +80,16 @@ class FakeDecoder final : public Decoder {
     }
     return Outcome::kComputed;
   }
+  // A span's cells hash like those of text; it may not be begun in its middle.
+  Outcome compute_media(const MediaInput& input) override {
+    ++spans_computed;
+    std::vector<Input> batch;
+    for (size_t i = 0; i < input.tokens.size(); ++i) {
+      const bool last = i + 1 == input.tokens.size();
+      batch.push_back({input.tokens[i], input.position + static_cast<uint32_t>(i), input.sequence, input.wants_logits && last});
+    }
+    return compute(batch);
+  }
   const float* logits(size_t place) override {
     EXPECT_TRUE(answers_.at(place).has_value());
     logits_.assign(kVocabulary, 0);
@@ -124,7 +136,7 @@ class FakeDecoder final : public Decoder {
   }
 
   bool abort_next = false, fail_next = false;
-  size_t computations = 0, computed = 0, saved = 0;
+  size_t computations = 0, computed = 0, saved = 0, spans_computed = 0;
 
  private:
   size_t used_cells() const {
@@ -182,7 +194,7 @@ struct Engine {
       Answer& answer = answers[entry.id];
       EXPECT_FALSE(answer.stop) << "something came after the end";
       if (entry.tokens > 0 && answer.text.empty()) first_tokens.push_back(entry.id);
-      answer.text += entry.text;
+      for (const Piece& piece : entry.pieces) answer.text += piece.text;
       answer.started = answer.started || entry.started;
       EXPECT_GE(std::max(entry.prompt_done, answer.prompt_done), answer.prompt_done);
       answer.prompt_done = std::max(answer.prompt_done, entry.prompt_done);
@@ -199,6 +211,18 @@ struct Engine {
     request.batch = batch;
     request.flow = flow;
     request.sample = &greedy;
+    request.answer = std::make_unique<PlainAnswer>(std::vector<std::string>());
+    loop.start(std::move(request));
+  }
+  void ask_with_media(uint64_t id, std::vector<Token> prompt, std::vector<PromptSpan> spans, uint32_t max_tokens = 4) {
+    PreparedRequest request;
+    request.id = id;
+    request.prompt = std::move(prompt);
+    request.max_tokens = max_tokens;
+    request.flow = {1, 1, 1};
+    request.sample = &greedy;
+    request.answer = std::make_unique<PlainAnswer>(std::vector<std::string>());
+    request.spans = std::move(spans);
     loop.start(std::move(request));
   }
   void finish() {
@@ -217,6 +241,52 @@ std::vector<Token> prompt(Token first, size_t count) {
 
 constexpr std::array kAllKinds{FakeDecoder::Kind::kFull, FakeDecoder::Kind::kWindow, FakeDecoder::Kind::kRecurrent};
 const StepLoop::Options kSmall{.n_ctx = 200, .sequences = 4, .sequence_ids = 8, .kv_cells = 400, .host_cache_bytes = 1 << 20};
+
+// Only its address is used.
+std::shared_ptr<const MediaSpan> some_media() {
+  static const int place = 0;
+  return {std::shared_ptr<void>(), reinterpret_cast<const MediaSpan*>(&place)};
+}
+
+TEST(StepLoop, ASpanOfMediaIsComputedAloneAndOnce) {
+  for (const auto kind : kAllKinds) {
+    Engine engine(kind, kSmall, 16);
+    auto tokens = prompt(1, 60);
+    const std::vector<PromptSpan> spans = {{.begin = 10, .length = 20, .media = some_media()}, {.begin = 59, .length = 1, .media = some_media()}};
+    for (const PromptSpan& span : spans) {
+      for (size_t i = span.begin; i < span.end(); ++i) tokens[i] = -static_cast<Token>(i) - 1;
+    }
+    engine.ask(1, prompt(5, 30), 20);  // a stream beside it
+    engine.ask_with_media(2, tokens, spans);
+    engine.finish();
+    EXPECT_EQ(engine.decoder.spans_computed, 2u);
+    EXPECT_EQ(engine.answers[1].text, cold_answer(kind, prompt(5, 30), 20));
+    EXPECT_EQ(engine.answers[2].text, cold_answer(kind, tokens, 4));
+    if (kind != FakeDecoder::Kind::kFull) continue;
+    auto longer = tokens;
+    longer.push_back(7);
+    engine.ask_with_media(3, longer, spans);
+    engine.finish();
+    EXPECT_EQ(engine.answers[3].usage.cached_prompt_tokens, 60u);
+    EXPECT_EQ(engine.decoder.spans_computed, 2u) << "held like text";
+  }
+}
+
+TEST(StepLoop, APrefixNeverEndsInsideASpan) {
+  Engine engine(FakeDecoder::Kind::kFull, kSmall, 64);
+  auto first = prompt(1, 40), second = prompt(1, 40);
+  const std::vector<PromptSpan> spans = {{.begin = 10, .length = 20, .media = some_media()}};
+  for (size_t i = 10; i < 30; ++i) {
+    first[i] = -static_cast<Token>(i) - 1;
+    second[i] = i < 20 ? first[i] : -1000 - static_cast<Token>(i);
+  }
+  engine.ask_with_media(1, first, spans);
+  engine.finish();
+  engine.ask_with_media(2, second, spans);
+  engine.finish();
+  EXPECT_EQ(engine.answers[2].usage.cached_prompt_tokens, 10u);
+  EXPECT_EQ(engine.answers[2].text, cold_answer(FakeDecoder::Kind::kFull, second, 4));
+}
 
 TEST(StepLoop, AHeldPrefixIsNotComputedAgain) {
   Engine engine(FakeDecoder::Kind::kFull, kSmall);

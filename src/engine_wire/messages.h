@@ -22,7 +22,7 @@ namespace inferd::engine_wire {
 
 // ---- daemon to engine ----
 
-/// The model file's descriptor comes along with the packet.
+/// Along with the packet comes the model file's descriptor, then those of the turnstile of this daemon's engines and of the projector, if there are.
 struct Load {
   uint32_t n_ctx = 0;      // limit of one request, prompt plus answer, in tokens; 0: 8192 or the model's own, whichever is less
   uint32_t sequences = 1;  // running at once
@@ -30,6 +30,11 @@ struct Load {
   uint32_t threads = 1;
   uint64_t host_cache_bytes = 0;  // for finished sequences outside the KV cache
   uint32_t long_step_ms = 500;    // a step that is predicted to take longer is announced by `long_step`
+  bool embed = false;             // embeddings, beside text or, for a model that cannot write, alone
+  int32_t embed_pooling = -1;     // llama_pooling_type; -1: the model file's, else mean
+  uint32_t embed_n_ctx = 2048;    // longest input in tokens
+  bool has_turnstile = false, has_projector = false;
+  uint32_t image_max_tokens = 0;  // of one image, where the projector has a choice; 0: its own
 };
 /// Render, tokenise, check. The id is the daemon's, unique in this process.
 struct Prepare {
@@ -49,6 +54,12 @@ struct Pause {
 struct Cancel {
   uint64_t id = 0;
 };
+/// Answered by `embedded` or `refused`; ids are those of `prepare`.
+struct Embed {
+  uint64_t id = 0;
+  std::vector<std::string> input = {};  // with the task's prefix
+  std::optional<uint32_t> dimensions = {};  // absent: the model's width
+};
 
 // ---- engine to daemon ----
 
@@ -67,6 +78,10 @@ struct Loaded {
   uint32_t kv_cells = 0;
   uint32_t n_ctx_train = 0;
   uint32_t longest_token = 1;  // bytes: a text of n bytes has at least n / this tokens
+  bool text = true;            // it writes
+  bool tools = false, thinking = false, vision = false, audio = false;
+  uint32_t embed_width = 0;    // components of an embedding; 0: it makes none
+  uint32_t embed_n_ctx = 0;    // longest input in tokens
 };
 struct Prepared {
   uint64_t id = 0;
@@ -90,13 +105,15 @@ struct Step {
   struct Entry {
     uint64_t id = 0;
     uint32_t tokens = 0;                     // generated in this step
-    std::string text = {};                   // whole characters; may be empty
+    std::vector<Piece> pieces = {};          // of the answer
     bool started = false;                    // holds a sequence from now on
     uint32_t prompt_done = 0;                // tokens of the prompt that are in the cache; 0: as before
     uint32_t computed = 0;                   // of these: computed in this step
-    std::optional<StopReason> stop_reason = {};  // ended: nothing follows; kError with a message in `text` and its code
+    std::optional<StopReason> stop_reason = {};  // ended: nothing follows
     Usage usage = {};                        // with stop_reason
+    bool tool_choice_unsatisfied = false;    // with stop_reason
     Code error_code = Code::kInternal;       // with kError
+    std::string message = {};                // with kError
   };
   std::vector<Entry> entries;
 };
@@ -104,13 +121,19 @@ struct Step {
 struct Removed {
   uint64_t id = 0;
 };
+struct Embedded {
+  uint64_t id = 0;
+  uint32_t dimensions = 0;
+  uint32_t input_tokens = 0;
+  std::vector<float> values;  // [inputs][dimensions]
+};
 /// Loading failed; the process ends.
 struct Failed {
   std::string message;
 };
 
-using ToEngine = std::variant<Load, Prepare, Start, Cancel, Pause>;
-using FromEngine = std::variant<Variant, Proven, Loading, Loaded, Prepared, Refused, Step, Removed, Failed, LongStep, Warning>;
+using ToEngine = std::variant<Load, Prepare, Start, Cancel, Pause, Embed>;
+using FromEngine = std::variant<Variant, Proven, Loading, Loaded, Prepared, Refused, Step, Removed, Failed, LongStep, Warning, Embedded>;
 
 std::string encode(const ToEngine& message);
 std::string encode(const FromEngine& message);

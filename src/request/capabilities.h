@@ -9,6 +9,7 @@ namespace inferd {
 struct Capabilities {
   std::string backend;  // the adapter's kind: mock, llamacpp, openai-compat, bedrock-invoke
   std::string name;     // the entry's name, chosen by the operator
+  bool text = true;  // it writes; not published
   bool v2 = false;
   bool vision = false;
   bool audio = false;
@@ -17,6 +18,7 @@ struct Capabilities {
   bool embed = false;
   std::string accelerator = "cpu";
   uint32_t gpu_layers = 0;
+  uint32_t embed_width = 0;  // components of an embedding unless fewer are asked for; not published
 };
 
 }  // namespace inferd

@@ -9,7 +9,10 @@ constexpr auto kAgeingInterval = std::chrono::seconds(1);
 }
 
 void Scheduler::set_limits() {
-  for (const auto& entry : router_.entries()) admission_.set_limit(&entry, entry.backend->active_limit(), entry.backend->can_pause());
+  for (const auto& entry : router_.entries()) {
+    admission_.set_limit(&entry, entry.backend->active_limit(), entry.backend->can_pause());
+    admission_.set_limit(embed_place(entry), 1, false);
+  }
 }
 
 // The clock runs only while batch requests wait: an idle daemon sleeps.
@@ -27,10 +30,10 @@ void Scheduler::let_batch_age() {
 
 void Dispatch::try_entry(size_t from, Breaker::Time now) {
   started_ = {};
-  entry_ = scheduler_.router_.pick(now, from);
+  entry_ = scheduler_.router_.pick(need(), now, from);
   if (entry_ == nullptr) {
     stage_ = Stage::kEnded;
-    return outcome_->failed(Error{Code::kBackendUnavailable, "no backend available"});
+    return outcome_->failed(scheduler_.router_.why_none(need()));
   }
   if (auto entered = scheduler_.admission_.enter(entry_, {request_->priority, request_->flow, request_->progress}, *this); !entered) {
     stage_ = Stage::kEnded;
@@ -81,11 +84,15 @@ void Dispatch::start_if_possible() {
   generation_->start(promoted());
 }
 
-void Dispatch::text(std::string_view piece, uint32_t tokens) {
+void Dispatch::answer(std::span<const Piece> pieces, uint32_t tokens) {
   usage_.completion_tokens += tokens;
   scheduler_.admission_.charge(*this, tokens);
-  text_sent_ = true;
-  if (outcome_ != nullptr) outcome_->text(piece);
+  const auto self = shared_from_this();
+  for (const Piece& piece : pieces) {
+    if (outcome_ == nullptr) return;
+    piece_sent_ = true;
+    outcome_->piece(piece);
+  }
 }
 
 void Dispatch::end(Router::Entry& entry) {
@@ -118,7 +125,7 @@ void Dispatch::failed(const Error& error) {
   end(entry);
   if (outcome == nullptr) return;
   const size_t next = scheduler_.router_.position(&entry) + 1;
-  if (!callers_fault && !text_sent_ && scheduler_.router_.pick(now, next) != nullptr) {
+  if (!callers_fault && !piece_sent_ && scheduler_.router_.pick(need(), now, next) != nullptr) {
     generation_.reset();
     return try_entry(next, now);
   }

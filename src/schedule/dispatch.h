@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "backend/backend.h"
@@ -20,7 +21,7 @@ namespace inferd {
 class Outcome {
  public:
   virtual ~Outcome() = default;
-  virtual void text(std::string_view piece) = 0;
+  virtual void piece(const Piece& piece) = 0;
   /// Its place in the queue, 1 = next, whenever that changes. Like prefilled(), only for a request that wants progress.
   virtual void queued(size_t position) = 0;
   virtual void prefilled(uint32_t prompt_tokens_done, uint32_t prompt_tokens) = 0;
@@ -35,11 +36,14 @@ class Scheduler {
   Router& router() { return router_; }
   /// After the router's entries are complete and loaded.
   void set_limits();
+  /// What admission knows the embeddings of an entry by: a place of their own beside its generations.
+  static const void* embed_place(const Router::Entry& entry) { return &entry.breaker; }
   void set_waiting_places(size_t places) { admission_.set_waiting_places(places); }
   size_t waiting() const { return admission_.waiting(); }
 
  private:
   friend class Dispatch;
+  friend class EmbedDispatch;
   void let_batch_age();
 
   Router router_;
@@ -72,6 +76,7 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
   void cancel(OnRemoved on_removed);
 
  private:
+  Need need() const { return request_->surface == Surface::kV2 ? Need::kV2 : Need::kText; }
   void try_entry(size_t from, Breaker::Time now);
   void start_if_possible();
   void end(Router::Entry& entry);
@@ -81,7 +86,7 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
   void moved(size_t position) override;
   void prepared(const Usage&) override;  // TokenSink
   void prefilled(uint32_t prompt_tokens_done, uint32_t computed) override;
-  void text(std::string_view piece, uint32_t tokens) override;
+  void answer(std::span<const Piece> pieces, uint32_t tokens) override;
   void done(const Completion& completion) override;
   void failed(const Error& error) override;
   void removed() override;
@@ -92,7 +97,7 @@ class Dispatch final : public TokenSink, private Admission::Place, public std::e
   OnRemoved on_removed_;
   Stage stage_ = Stage::kQueued;
   Stage cancelled_at_ = Stage::kQueued;
-  bool text_sent_ = false;
+  bool piece_sent_ = false;
   Breaker::Time started_{};
   Usage usage_;
   Router::Entry* entry_ = nullptr;

@@ -11,7 +11,7 @@ struct Record : Outcome {
   std::string text_, backend;
   int ends = 0;
   std::optional<Error> error;
-  void text(std::string_view piece) override { text_ += piece; }
+  void piece(const Piece& piece) override { text_ += piece.text; }
   void queued(size_t) override {}
   void prefilled(uint32_t, uint32_t) override {}
   void done(const Completion&, const Backend& from) override {

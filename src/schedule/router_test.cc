@@ -15,26 +15,26 @@ class RouterTest : public ::testing::Test {
   Breaker::Time now_{};
 };
 
-TEST_F(RouterTest, NoEntriesMeansNone) { EXPECT_EQ(router_.pick(now_), nullptr); }
+TEST_F(RouterTest, NoEntriesMeansNone) { EXPECT_EQ(router_.pick(Need::kText, now_), nullptr); }
 
 TEST_F(RouterTest, TakesTheFirstReadyOneInOrderAndComesBackToIt) {
   router_.add(&first_);
   router_.add(&second_);
-  EXPECT_EQ(router_.pick(now_)->backend, &first_);
+  EXPECT_EQ(router_.pick(Need::kText, now_)->backend, &first_);
   first_.set_ready(false);
-  EXPECT_EQ(router_.pick(now_)->backend, &second_);
+  EXPECT_EQ(router_.pick(Need::kText, now_)->backend, &second_);
   second_.set_ready(false);
-  EXPECT_EQ(router_.pick(now_), nullptr);
+  EXPECT_EQ(router_.pick(Need::kText, now_), nullptr);
   first_.set_ready(true);
-  EXPECT_EQ(router_.pick(now_)->backend, &first_);
+  EXPECT_EQ(router_.pick(Need::kText, now_)->backend, &first_);
 }
 
 TEST_F(RouterTest, TwoEntriesOfOneKindHaveBreakersOfTheirOwn) {
   router_.add(&first_);
   router_.add(&second_);
   for (int i = 0; i < 3; ++i) router_.entries()[0].breaker.failed(now_);
-  EXPECT_EQ(router_.pick(now_)->backend, &second_);
-  EXPECT_EQ(router_.pick(now_, 1)->backend, &second_);
+  EXPECT_EQ(router_.pick(Need::kText, now_)->backend, &second_);
+  EXPECT_EQ(router_.pick(Need::kText, now_, 1)->backend, &second_);
 }
 
 }  // namespace

@@ -16,9 +16,7 @@
 namespace inferd {
 
 struct SessionContext;
-
-/// The time taken depends on the lengths only.
-bool equal_in_constant_time(std::string_view a, std::string_view b);
+struct SessionKind;
 
 /// The users and groups that may use a Unix socket, by id. Besides them root and the daemon's own user: they could change the list.
 class AccessList {
@@ -41,11 +39,11 @@ class AccessList {
 /// The same for an accepted Unix socket; asks the kernel for supplementary groups where it comes down to them.
 bool may_use(const AccessList& list, const Caller& caller, int socket_fd);
 
-/// Ends a connection that may_use() denies: one error frame in v1's form, which says why; nothing that the peer sends is looked at. Logs
-/// `connection_refused`.
-void refuse_v1(SessionContext& context, os::UniqueFd client, Caller caller, const AccessList& list);
+/// Ends a connection that may_use() denies: one error frame, which says why and is the same on every surface; nothing that the peer sends is looked
+/// at. Logs `connection_refused`.
+void refuse_connection(SessionContext& context, const SessionKind& kind, os::UniqueFd client, Caller caller, const AccessList& list);
 
-void log_connection_accepted(ActivityLog& log, const Caller& caller);
-void log_auth_rejected(ActivityLog& log, const Caller& caller);
+void log_connection_accepted(ActivityLog& log, const SessionKind& kind, const Caller& caller);
+void log_auth_rejected(ActivityLog& log, const SessionKind& kind, const Caller& caller);
 
 }  // namespace inferd

@@ -11,6 +11,7 @@
 #include "os/listener.h"
 #include "os/unix_socket.h"
 #include "session/connection.h"
+#include "session/v1_session.h"
 
 namespace inferd {
 namespace {
@@ -74,7 +75,7 @@ class Refused : public ::testing::Test {
     if (!listening || !client) return {};
     EXPECT_TRUE(os::write_all(client->get(), "{\"id\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n"));
     os::Listener listener(io_, std::move(*listening), "test", path);
-    listener.start([&](os::UniqueFd fd) { refuse_v1(*context_, std::move(fd), caller, list_of({}, {})); });
+    listener.start([&](os::UniqueFd fd) { refuse_connection(*context_, V1Session::kKind, std::move(fd), caller, list_of({}, {})); });
     while (context_->connections.empty()) io_.run_one();
     return std::move(*client);
   }

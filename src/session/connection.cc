@@ -25,14 +25,14 @@ char* scratch() {
 
 }  // namespace
 
-Connection::Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session,
-                       std::shared_ptr<const os::SecretText> key)
+Connection::Connection(SessionContext& context, os::UniqueFd fd, Caller caller, const SessionKind& kind, std::shared_ptr<const os::SecretText> key)
     : context_(context),
+      kind_(kind),
       stream_(context.poller, std::move(fd)),
       caller_(std::move(caller)),
       flow_(caller_.flow(++context.next_serial)),
       key_(std::move(key)),
-      session_(make_session(*this, context)),
+      session_(kind.make(*this, context)),
       state_(key_ == nullptr ? State::kReading : State::kAuthenticating) {}
 
 Connection::~Connection() {
@@ -49,7 +49,7 @@ void Connection::start() {
   timer_ = std::make_unique<os::asio::steady_timer>(context_.io, std::chrono::seconds(kAuthenticationSeconds));
   timer_->async_wait([self = shared_from_this()](const os::ErrorCode& error) {
     if (error || self->state_ != State::kAuthenticating) return;
-    log_auth_rejected(self->context_.log, self->caller_);
+    log_auth_rejected(self->context_.log, self->kind_, self->caller_);
     self->close();
   });
 }
@@ -178,8 +178,8 @@ bool Connection::take_line(std::string_view line) {
 
 bool Connection::authenticate(std::string_view line) {
   const auto key = line.size() <= kMaxUnauthenticatedBytes ? wire::decode_auth(line) : std::nullopt;
-  if (!key || !equal_in_constant_time(*key, key_->view())) {
-    log_auth_rejected(context_.log, caller_);
+  if (!key || !os::equal_in_constant_time(*key, key_->view())) {
+    log_auth_rejected(context_.log, kind_, caller_);
     close();
     return false;
   }
@@ -190,7 +190,7 @@ bool Connection::authenticate(std::string_view line) {
 
 void Connection::on_end_of_file() {
   if (state_ == State::kAuthenticating) {
-    log_auth_rejected(context_.log, caller_);
+    log_auth_rejected(context_.log, kind_, caller_);
     return close();
   }
   if (input_.empty()) {
@@ -214,7 +214,7 @@ void Connection::hold(std::string_view rest) {
   const size_t unfinished = input_.find('\n', scanned_) == std::string::npos ? input_.size() : 0;
   if (unfinished > limit) {
     if (state_ == State::kAuthenticating) {
-      log_auth_rejected(context_.log, caller_);
+      log_auth_rejected(context_.log, kind_, caller_);
       return close();
     }
     return refuse_too_large();

@@ -38,13 +38,17 @@ class Session {
   virtual void on_drain_deadline(bool started) = 0;
 };
 
+/// A surface: what its connections speak. Of static storage.
+struct SessionKind {
+  std::string_view name;    // v1, v2, embed; in logs of the latter two: wire_version
+  std::string_view prefix;  // of their log events (spec 06 §7.2)
+  std::unique_ptr<Session> (*make)(Connection&, SessionContext&);
+};
+
 class Connection final : public std::enable_shared_from_this<Connection>, private os::Poller::Watcher {
  public:
-  using SessionFactory = std::unique_ptr<Session> (*)(Connection&, SessionContext&);
-
   /// `key` null: no authentication.
-  Connection(SessionContext& context, os::UniqueFd fd, Caller caller, SessionFactory make_session,
-             std::shared_ptr<const os::SecretText> key);
+  Connection(SessionContext& context, os::UniqueFd fd, Caller caller, const SessionKind& kind, std::shared_ptr<const os::SecretText> key);
   ~Connection() override;
 
   void start();
@@ -92,6 +96,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void hang_up();
 
   SessionContext& context_;
+  const SessionKind& kind_;
   os::Stream stream_;
   const Caller caller_;
   const Flow flow_;

@@ -11,7 +11,6 @@ namespace inferd::wire {
 namespace json = boost::json;
 
 namespace {
-constexpr size_t kMaxValues = 1'000'000;  // a node costs 24 bytes, a value in the text as few as 2
 constexpr size_t kKeepCapacity = 64 * 1024;
 }  // namespace
 
@@ -23,6 +22,7 @@ struct JsonBuilder {
   static constexpr size_t max_string_size = static_cast<size_t>(-1);
 
   JsonDocument& document;
+  const size_t max_values;
   std::vector<uint32_t> open = {};  // arrays and objects that have not ended
   uint32_t key_at = 0, key_length = 0;
   size_t string_at = 0;
@@ -38,7 +38,7 @@ struct JsonBuilder {
     return false;
   }
   JsonDocument::Node* add(JsonValue::Type type, error_code& error) {
-    if (document.nodes_.size() >= kMaxValues) {
+    if (document.nodes_.size() >= max_values) {
       refuse("too many values", error);
       return nullptr;
     }
@@ -126,14 +126,14 @@ struct JsonBuilder {
   bool on_comment(string_view, error_code&) { return true; }
 };
 
-Status JsonDocument::parse(std::string_view text) {
+Status JsonDocument::parse(std::string_view text, size_t max_values) {
   nodes_.clear();
   texts_.clear();
   if (nodes_.capacity() * sizeof(Node) > kKeepCapacity) std::vector<Node>().swap(nodes_);
   if (texts_.capacity() > kKeepCapacity) std::string().swap(texts_);
   json::parse_options options;
   options.max_depth = kMaxJsonDepth;
-  json::basic_parser<JsonBuilder> parser(options, JsonBuilder{*this});
+  json::basic_parser<JsonBuilder> parser(options, JsonBuilder{*this, max_values});
   boost::system::error_code error;
   size_t used = parser.write_some(false, text.data(), text.size(), error);
   if (!error && used < text.size()) error = json::error::extra_data;
@@ -151,6 +151,8 @@ std::string_view JsonValue::text() const {
 }
 
 bool JsonValue::boolean() const { return document_->nodes_[index_].boolean; }
+
+int64_t JsonValue::integer() const { return document_->nodes_[index_].integer; }
 
 double JsonValue::number() const {
   const auto& node = document_->nodes_[index_];

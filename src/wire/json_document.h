@@ -3,6 +3,7 @@
 // Built by Boost.JSON's basic_parser (its own DOM hides duplicates and reads 1e400 as infinity). Any thread, one object at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -23,6 +24,7 @@ class JsonValue {
   bool is_null() const { return type() == Type::kNull; }
   std::string_view text() const;  // kString
   bool boolean() const;           // kBool
+  int64_t integer() const;        // kInteger
   double number() const;          // kInteger, kUnsigned, kDouble
   /// True if the value is written as an integer in [0, max]; `out` is then set.
   bool unsigned_within(uint64_t max, uint64_t& out) const;
@@ -53,8 +55,10 @@ class JsonValue {
 
 class JsonDocument {
  public:
+  static constexpr size_t kMaxValues = 1'000'000;  // a node costs 24 bytes, a value in the text as few as 2
+
   /// The whole of `text` must be one JSON value. Errors are kInvalidRequest and say what and where ("... at line 1 column 12").
-  Status parse(std::string_view text);
+  Status parse(std::string_view text, size_t max_values = kMaxValues);
   JsonValue root() const { return JsonValue(this, 0); }
 
  private:

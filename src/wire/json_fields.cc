@@ -47,7 +47,25 @@ bool JsonFields::text(size_t field, std::string& out, bool required) {
   return true;
 }
 
-bool JsonFields::number(size_t field, double& out) {
+bool JsonFields::optional_text(size_t field, std::optional<std::string>& out) {
+  const auto& value = find(field);
+  if (!value || value->is_null()) return true;
+  return text(field, out.emplace(), false);
+}
+
+bool JsonFields::texts(size_t field, std::vector<std::string>& out, bool required) {
+  const auto& value = find(field);
+  if (!value) return required ? missing(field) : true;
+  if (value->is_null() && !required) return true;
+  if (value->type() != Type::kArray) return wrong(known_[field], "an array of strings");
+  for (const JsonValue element : *value) {
+    if (element.type() != Type::kString) return wrong(std::string(known_[field]) + "[" + std::to_string(out.size()) + "]", "a string");
+    out.emplace_back(element.text());
+  }
+  return true;
+}
+
+bool JsonFields::number(size_t field, std::optional<double>& out) {
   const auto& value = find(field);
   if (!value || value->is_null()) return true;
   if (value->type() != Type::kInteger && value->type() != Type::kUnsigned && value->type() != Type::kDouble) {
@@ -64,6 +82,21 @@ bool JsonFields::unsigned_number(size_t field, uint64_t max, std::optional<uint6
   uint64_t number = 0;
   if (!value->unsigned_within(max, number)) return wrong(known_[field], "an integer from 0 to " + std::to_string(max));
   out = number;
+  return true;
+}
+
+bool JsonFields::u32(size_t field, std::optional<uint32_t>& out) {
+  std::optional<uint64_t> number;
+  if (!unsigned_number(field, UINT32_MAX, number)) return false;
+  if (number) out = static_cast<uint32_t>(*number);
+  return true;
+}
+
+bool JsonFields::required_u32(size_t field, uint32_t& out) {
+  std::optional<uint32_t> number;
+  if (!u32(field, number)) return false;
+  if (!number) return missing(field);
+  out = *number;
   return true;
 }
 

@@ -8,11 +8,21 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "wire/json_document.h"
 
 namespace inferd::wire {
+
+/// The names of `shared`, which thereby have the same places in every list, and behind them those of `own`.
+template <size_t kShared, size_t kOwn>
+constexpr auto field_names(const std::array<std::string_view, kShared>& shared, const std::array<std::string_view, kOwn>& own) {
+  std::array<std::string_view, kShared + kOwn> names;
+  for (size_t i = 0; i < kShared; ++i) names[i] = shared[i];
+  for (size_t i = 0; i < kOwn; ++i) names[kShared + i] = own[i];
+  return names;
+}
 
 class JsonFields {
  public:
@@ -22,12 +32,17 @@ class JsonFields {
   /// The member with the number `field` in the list of known names, or nothing.
   const std::optional<JsonValue>& find(size_t field) const { return values_[field]; }
 
-  // Each takes the number of a known name; `null` counts as absent for optional scalars. False after an error was stored in error(); an absent optional field leaves `out` alone.
-  bool text(size_t field, std::string& out, bool required);       // null is an error
-  bool number(size_t field, double& out);
+  // Each takes the number of a known name; `null` counts as absent for optional scalars. False after an error was stored in error(); an
+  // absent optional field leaves `out` alone.
+  bool text(size_t field, std::string& out, bool required);  // null is an error
+  bool optional_text(size_t field, std::optional<std::string>& out);
+  bool texts(size_t field, std::vector<std::string>& out, bool required);  // an array of strings; null is an error if required
+  bool number(size_t field, std::optional<double>& out);
   bool unsigned_number(size_t field, uint64_t max, std::optional<uint64_t>& out);
+  bool u32(size_t field, std::optional<uint32_t>& out);
+  bool required_u32(size_t field, uint32_t& out);
   bool boolean(size_t field, bool& out);
-  std::optional<JsonValue> array(size_t field, bool required);    // null is an error
+  std::optional<JsonValue> array(size_t field, bool required);  // null is an error
 
   bool ok() const { return !error_; }
   const Error& error() const { return *error_; }

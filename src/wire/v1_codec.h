@@ -10,29 +10,24 @@
 //                      {"type":"status","id","status":"prefill","prompt_tokens_done","prompt_tokens"}
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 
 #include "base/error.h"
 #include "request/generate.h"
+#include "wire/decode_failure.h"
+#include "wire/reply_frames.h"
 
 namespace inferd::wire::v1 {
 
-/// A frame that is no request: the connection is closed after the reply.
-struct DecodeFailure {
-  std::string id;  // the request's, where one could be read; else empty
-  std::string message;
-};
-
+/// A message gets one TextBlock; sampling and max_tokens get the wire's defaults where they are absent (spec 01 §3).
 std::variant<GenerateRequest, DecodeFailure> decode_request(std::string_view line);
 
 /// What spec 01 §4 checks before admission; the connection stays open. Errors are kInvalidRequest.
 Status validate(const GenerateRequest& request);
 
-/// Writes what differs from the defaults, as published clients do. No LF.
+/// Writes what differs from the defaults, as published clients do; of a message its text alone. No LF.
 void append_request(std::string& out, const GenerateRequest& request);
 
 // Frames of the server, each with its LF. A frame of kMaxFrameBytes or more is refused with kFrameTooLarge and leaves `out` as it was
@@ -40,7 +35,8 @@ void append_request(std::string& out, const GenerateRequest& request);
 Status append_token(std::string& out, std::string_view id, std::string_view content);
 Status append_done(std::string& out, std::string_view id, std::string_view content, const Completion& completion,
                  std::string_view backend, std::string_view route);
-void append_error(std::string& out, std::string_view id, Code code, std::string_view message);
+using wire::append_error;
+using wire::append_status;
 
 struct Token {
   std::string id, content;
@@ -50,18 +46,11 @@ struct Done {
   Completion completion;
   std::string backend, route;
 };
-struct Failure {
-  std::string id;
-  Error error;
-};
-struct StatusFrame {
-  std::string id, status;
-  std::optional<uint64_t> position = {};                              // with `queued`; 1 = next
-  std::optional<uint64_t> prompt_tokens_done = {}, prompt_tokens = {};  // with `prefill`
-};
-void append_status(std::string& out, const StatusFrame& frame);
+using wire::Failure;
+using wire::StatusFrame;
 using Response = std::variant<Token, Done, Failure, StatusFrame>;
 
+/// `end` also for what only v2 can say: a stop string, a tool call.
 std::string_view stop_reason_name(StopReason reason);
 
 /// True for the frames that end a request.

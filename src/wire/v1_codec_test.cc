@@ -4,13 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
 #include <set>
@@ -18,28 +14,15 @@
 #include "base/utf8.h"
 #include "request/limits.h"
 #include "wire/error_code.h"
+#include "wire/golden_frames.h"
 
 namespace inferd::wire::v1 {
 namespace {
 
-namespace fs = std::filesystem;
-
-const fs::path kGolden = fs::path(__FILE__).parent_path() / "../../tests/golden/v1";
+const GoldenFolder kGolden("v1");
 constexpr std::string_view kHi = R"("messages":[{"role":"user","content":"hi"}])";
-const std::string kEscapedId = "\"\\/\x7f";
-const std::string kEscapedText = std::string("\b\f\n\r\t\0\x01\x1f", 8) + " ü☃𝄞 </script>";
 
-std::string golden(const std::string& name) {
-  std::ifstream file(kGolden / (name + ".json"), std::ios::binary);
-  EXPECT_TRUE(file) << kGolden / name;
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::string line_of(std::string frame) {
-  EXPECT_TRUE(frame.ends_with('\n'));
-  frame.pop_back();
-  return frame;
-}
+std::string golden(const std::string& name) { return kGolden.read(name); }
 
 std::string encode(const GenerateRequest& request) {
   std::string out;
@@ -75,12 +58,21 @@ DecodeFailure failure_of(std::string_view line) {
   return {};
 }
 
+// The one text block that a message of v1 has.
+std::string text_of(const Message& message) {
+  const auto* text = message.content.size() == 1 ? std::get_if<TextBlock>(&message.content[0].held) : nullptr;
+  if (text != nullptr) return text->text;
+  ADD_FAILURE() << "a message of v1 with " << message.content.size() << " blocks";
+  return "";
+}
+
 void expect_same(const GenerateRequest& read, const GenerateRequest& expected) {
+  EXPECT_EQ(read.surface, Surface::kV1);
   EXPECT_EQ(read.id, expected.id);
   ASSERT_EQ(read.messages.size(), expected.messages.size());
   for (size_t i = 0; i < read.messages.size(); ++i) {
     EXPECT_EQ(read.messages[i].role, expected.messages[i].role) << i;
-    EXPECT_EQ(read.messages[i].content, expected.messages[i].content) << i;
+    EXPECT_EQ(text_of(read.messages[i]), text_of(expected.messages[i])) << i;
   }
   EXPECT_EQ(read.sampling.temperature, expected.sampling.temperature);
   EXPECT_EQ(read.sampling.top_p, expected.sampling.top_p);
@@ -93,12 +85,21 @@ void expect_same(const GenerateRequest& read, const GenerateRequest& expected) {
   EXPECT_EQ(read.stop, expected.stop);
   EXPECT_EQ(read.priority, expected.priority);
   EXPECT_EQ(read.local_only, expected.local_only);
+  EXPECT_EQ(read.progress, expected.progress);
+}
+
+// What a frame means that gives nothing; spelled out here, whatever the constants of the request say (P2, spec 01 §3).
+GenerateRequest standard() {
+  GenerateRequest request;
+  request.sampling = {.temperature = 1.0, .top_p = 0.95, .top_k = 64, .seed = {}};
+  request.max_tokens = 1000;
+  return request;
 }
 
 GenerateRequest hi(std::string id = "") {
-  GenerateRequest request;
+  GenerateRequest request = standard();
   request.id = std::move(id);
-  request.messages = {{Role::kUser, "hi"}};
+  request.messages = {text_message(Role::kUser, "hi")};
   return request;
 }
 
@@ -111,7 +112,8 @@ std::map<std::string, GenerateRequest> written_requests() {
   files["request_example_of_the_spec"].max_tokens = 32;
 
   auto& published = files["request_all_published_fields"] = hi("req-7");
-  published.messages = {{Role::kSystem, "be brief"}, {Role::kUser, "hi"}, {Role::kAssistant, "hello"}, {Role::kUser, ""}};
+  published.messages = {text_message(Role::kSystem, "be brief"), text_message(Role::kUser, "hi"),
+                        text_message(Role::kAssistant, "hello"), text_message(Role::kUser, "")};
   published.sampling = {.temperature = 0.7, .top_p = 0.9, .top_k = 40, .seed = {}};
   published.max_tokens = 256;
   published.stream = false;
@@ -136,10 +138,11 @@ std::map<std::string, GenerateRequest> written_requests() {
   additive.local_only = true;
   additive.progress = true;
 
+  files["request_no_messages"] = standard();
   files["request_no_messages"].id = "req-10";
 
   auto& zeros = files["request_zeros"] = hi("req-11");
-  zeros.messages[0].content = "";
+  zeros.messages = {text_message(Role::kUser, "")};
   zeros.sampling = {.temperature = 0, .top_p = 0, .top_k = 0, .seed = 0};
   zeros.max_tokens = 0;
   zeros.image_token_budget = 0;
@@ -150,7 +153,7 @@ std::map<std::string, GenerateRequest> written_requests() {
   limits.image_token_budget = 4294967295;
 
   auto& escaped = files["request_escaped_text"] = hi(kEscapedId);
-  escaped.messages[0].content = kEscapedText;
+  escaped.messages = {text_message(Role::kUser, kEscapedText)};
   escaped.grammar = "\\n";
   return files;
 }
@@ -209,13 +212,7 @@ TEST(V1Golden, EveryFileIsOneLineAndIsTested) {
   for (const auto& [name, same] : kReadRequests) tested.insert(name);
   for (const auto& [name, response] : written_responses()) tested.insert(name);
   for (const auto& [name, response] : read_responses()) tested.insert(name);
-  std::set<std::string> there;
-  for (const auto& entry : fs::directory_iterator(kGolden)) {
-    there.insert(entry.path().stem());
-    const std::string bytes = golden(entry.path().stem());
-    EXPECT_EQ(bytes.find('\n') + 1, bytes.size()) << entry.path();
-  }
-  EXPECT_EQ(there, tested);
+  kGolden.expect_one_line_each_and(tested);
 }
 
 // P1, P2, P5, spec 01 §3 (client-side serialisation), README 3
@@ -228,6 +225,13 @@ TEST(V1Golden, RequestsAreReadIntoTheirFields) {
 
 TEST(V1Golden, RequestsAreWrittenByteForByte) {
   for (const auto& [name, request] : written_requests()) EXPECT_EQ(encode(request), golden(name)) << name;
+}
+
+// The server takes its defaults for what is absent, so that is not written either
+TEST(V1Golden, ARequestWithoutSamplingIsWrittenAsOneWithTheDefaults) {
+  GenerateRequest request;
+  request.messages = {text_message(Role::kUser, "hi")};
+  EXPECT_EQ(encode(request), golden("request_only_required"));
 }
 
 // P2, P6, spec 01 §2.1 (white space, CR), §2.3 (null scalars, unknown fields), 09 §4 (key order is irrelevant)
@@ -326,7 +330,7 @@ TEST(V1Requests, AStringThatIsNoUnicodeTextIsADecodeFailure) {
 
 TEST(V1Requests, EveryEscapeOfJsonIsRead) {
   const auto request = request_of(R"({"messages":[{"role":"user","content":"\"\\\/\b\f\n\r\t\u0000\u00e9\u2603\ud834\udd1E"}]})");
-  EXPECT_EQ(request.messages[0].content, "\"\\/\b\f\n\r\t" + std::string(1, '\0') + "é☃𝄞");
+  EXPECT_EQ(text_of(request.messages[0]), "\"\\/\b\f\n\r\t" + std::string(1, '\0') + "é☃𝄞");
 }
 
 struct FieldCase {
@@ -483,7 +487,7 @@ TEST(V1Requests, AFrameOfTheLargestSizeIsRead) {
   const std::string head = R"({"id":"big","messages":[{"role":"user","content":")", tail = R"("}]})";
   std::string line = head + std::string(kMaxFrameBytes - head.size() - tail.size(), 'x') + tail;
   ASSERT_EQ(line.size(), 67'108'864u);
-  EXPECT_EQ(request_of(line).messages.at(0).content.size(), line.size() - head.size() - tail.size());
+  EXPECT_EQ(text_of(request_of(line).messages.at(0)).size(), line.size() - head.size() - tail.size());
   line.back() = ']';
   failure_of(line);
   expect_same(request_of(encode(hi("small"))), hi("small"));
@@ -635,12 +639,15 @@ TEST(V1Writing, AMessageThatIsNoUtf8StillGivesAFrameThatCanBeRead) {
   }
 }
 
-// Spec 01 §6.1: these five and no other code is ever sent
+// Spec 01 §6.1, 02 §5.1, 03 §5: no other code is ever sent; the last three come from what v1 does not have
 TEST(V1Writing, EveryCodeOfOursHasAPublishedName) {
   const std::map<Code, std::string> kNames = {{Code::kInvalidRequest, "invalid_request"},
                                               {Code::kQueueFull, "queue_full"},
                                               {Code::kBackendUnavailable, "backend_unavailable"},
-                                              {Code::kFrameTooLarge, "frame_too_large"}};
+                                              {Code::kFrameTooLarge, "frame_too_large"},
+                                              {Code::kAttachmentUnsupported, "attachment_unsupported"},
+                                              {Code::kToolCallMalformed, "tool_call_malformed"},
+                                              {Code::kEmbedUnsupported, "embed_unsupported"}};
   for (int value = 0; value <= static_cast<int>(Code::kIntegrity); ++value) {
     const auto code = static_cast<Code>(value);
     const std::string expected = kNames.contains(code) ? kNames.at(code) : "internal";
@@ -650,6 +657,14 @@ TEST(V1Writing, EveryCodeOfOursHasAPublishedName) {
     EXPECT_EQ(error_code_from_name(expected), kNames.contains(code) ? code : Code::kInternal);
   }
   for (const char* name : {"", "Queue_Full", "queue full", "not_found"}) EXPECT_EQ(error_code_from_name(name), std::nullopt) << name;
+}
+
+// README 3 ("v1 reports `end`"); spec 01 §6.1: published clients of v1 know no other name
+TEST(V1Writing, AStopReasonThatOnlyV2HasIsWrittenAsEnd) {
+  for (const StopReason reason : {StopReason::kEnd, StopReason::kStopSequence, StopReason::kToolUse}) {
+    EXPECT_EQ(encode(done("a1", "Hello", reason, {12, 2, 8}, "llamacpp", "local")), golden("done_end"));
+    EXPECT_EQ(stop_reason_name(reason), "end");
+  }
 }
 
 // Responses: 09 §4.
@@ -690,13 +705,6 @@ TEST(V1Responses, WhatIsNoKnownFrameIsAnError) {
 
 // Properties, with fixed seeds.
 
-std::string random_text(std::mt19937& random) {
-  static const std::array<std::string, 10> kPieces = {"a", "\"", "\\", "\n", std::string(1, '\0'), "\x1f", "é", "☃", "𝄞", "</s>"};
-  std::string text;
-  for (size_t left = random() % 12; left > 0; --left) text += kPieces[random() % kPieces.size()];
-  return text;
-}
-
 double random_double(std::mt19937_64& random) {
   const uint64_t bits = random();
   if (bits % 2 == 0) return static_cast<double>(bits >> 11) * 0x1p-52;  // 0 to 2, as sampling parameters are
@@ -709,11 +717,11 @@ TEST(V1Properties, ARequestIsReadBackAsItWasWritten) {
   std::mt19937 random(1);
   std::mt19937_64 wide(2);
   for (int i = 0; i < 3'000; ++i) {
-    GenerateRequest request;
+    GenerateRequest request = standard();
     request.id = random_text(random);
     for (size_t left = random() % 4; left > 0; --left) {
       const auto role = static_cast<Role>(random() % 3);
-      request.messages.push_back({role, random_text(random)});
+      request.messages.push_back(text_message(role, random_text(random)));
     }
     if (random() % 2 == 0) request.sampling.temperature = random_double(wide);
     if (random() % 2 == 0) request.sampling.top_p = random_double(wide);
@@ -732,29 +740,10 @@ TEST(V1Properties, ARequestIsReadBackAsItWasWritten) {
   }
 }
 
-// Damages a frame in a few places: single bits, cuts, repeated parts, and pieces of JSON that hurt decoders.
-std::string mutated(std::string text, std::mt19937& random) {
-  static constexpr std::array<std::string_view, 28> kPieces = {
-      "null", "1e400", "-1", "64.0", "4294967296", "0", "true", "\"", "\\", "{", "}", "[", "]", ",", ":", "\xFF",
-      "\xE2\x82", "é", "\\ud800", "\\u0000", "\\ud834\\udd1e", "\"id\":\"x\",", "\"messages\":[],",
-      "\"stop\":[\"\"],", "[[[[[[[[", "\"role\":\"x\",", "\"type\":\"done\",", " "};
-  const auto random_below = [&](size_t bound) { return static_cast<size_t>(random()) % bound; };
-  for (size_t left = 1 + random_below(3); left > 0; --left) {
-    const size_t at = random_below(text.size() + 1);
-    const size_t length = std::min(random_below(10), text.size() - at);
-    const std::string_view piece = kPieces[random_below(kPieces.size())];
-    switch (random_below(5)) {
-      case 0:
-        if (at < text.size()) text[at] = static_cast<char>(text[at] ^ (1 << random_below(8)));
-        break;
-      case 1: text.erase(at, length); break;
-      case 2: text.insert(random_below(text.size() + 1), text.substr(at, length)); break;
-      case 3: text.insert(at, piece); break;
-      default: text.replace(at, length, piece);
-    }
-  }
-  return text;
-}
+constexpr std::array<std::string_view, 28> kPieces = {
+    "null", "1e400", "-1", "64.0", "4294967296", "0", "true", "\"", "\\", "{", "}", "[", "]", ",", ":", "\xFF",
+    "\xE2\x82", "é", "\\ud800", "\\u0000", "\\ud834\\udd1e", "\"id\":\"x\",", "\"messages\":[],",
+    "\"stop\":[\"\"],", "[[[[[[[[", "\"role\":\"x\",", "\"type\":\"done\",", " "};
 
 TEST(V1Properties, ADamagedRequestIsRefusedOrIsARequestThatCanBeWrittenAgain) {
   std::mt19937 random(3);
@@ -763,7 +752,7 @@ TEST(V1Properties, ADamagedRequestIsRefusedOrIsARequestThatCanBeWrittenAgain) {
   for (const auto& [name, same] : kReadRequests) frames.push_back(line_of(golden(name)));
   int requests = 0, failures = 0;
   for (int i = 0; i < 50'000 && !HasFailure(); ++i) {
-    const std::string line = mutated(frames[i % frames.size()], random);
+    const std::string line = mutated(frames[i % frames.size()], random, kPieces);
     SCOPED_TRACE(line);
     auto decoded = decode_request(line);
     if (const auto* failure = std::get_if<DecodeFailure>(&decoded)) {
@@ -792,7 +781,7 @@ TEST(V1Properties, ADamagedResponseIsAnErrorOrAFrameThatCanBeWrittenAgain) {
   for (const auto& [name, response] : read_responses()) frames.push_back(line_of(golden(name)));
   int read = 0, refused = 0;
   for (int i = 0; i < 50'000 && !HasFailure(); ++i) {
-    const std::string line = mutated(frames[i % frames.size()], random);
+    const std::string line = mutated(frames[i % frames.size()], random, kPieces);
     SCOPED_TRACE(line);
     const auto response = decode_response(line);
     if (!response) {

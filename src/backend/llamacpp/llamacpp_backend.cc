@@ -25,6 +25,15 @@ constexpr int kTimesPredicted = 20;  // a step may take so many times what was p
 constexpr auto kLongestWaitToRunAlone = std::chrono::seconds(60);
 constexpr size_t kMessagesPerWakeUp = 64;  // then others get their turn
 
+size_t text_bytes(const std::vector<Block>& blocks) {
+  size_t bytes = 0;
+  for (const Block& block : blocks) {
+    if (const auto* text = std::get_if<TextBlock>(&block.held)) bytes += text->text.size();
+    if (const auto* result = std::get_if<ToolResultBlock>(&block.held)) bytes += text_bytes(result->content);
+  }
+  return bytes;
+}
+
 Error refused_for_death() {
   return Error{Code::kInvalidRequest, "the engine ended three times while it computed this request, the last time alone: it is refused for ten minutes"};
 }
@@ -77,16 +86,17 @@ LlamacppBackend::Process::Process(os::asio::io_context& io, os::ChildProcess sta
     : child(std::move(started)), channel(io, channel_fd.release()), ended(io, ended_fd.release()), errors(io, errors_fd.release()) {}
 
 LlamacppBackend::LlamacppBackend(os::asio::io_context& io, EventBus& bus, Options options)
-    : io_(io), bus_(bus), options_(std::move(options)), restart_timer_(io), watch_timer_(io) {}
+    : io_(io),
+      bus_(bus),
+      options_(std::move(options)),
+      embeds_([this](const engine_wire::ToEngine& message) { return send(message); }),
+      restart_timer_(io),
+      watch_timer_(io) {
+  capabilities_.backend = "llamacpp";
+  capabilities_.name = options_.name;
+}
 
 LlamacppBackend::~LlamacppBackend() { *alive_ = false; }
-
-Capabilities LlamacppBackend::capabilities() const {
-  Capabilities capabilities;
-  capabilities.backend = "llamacpp";
-  capabilities.name = options_.name;
-  return capabilities;
-}
 
 void LlamacppBackend::publish_phase(const std::string& phase, std::map<std::string, Phase::Value> fields) {
   const auto state = loaded_once_ ? StatusEvent::State::kRestarting : StatusEvent::State::kLoadingModel;
@@ -98,11 +108,18 @@ void LlamacppBackend::load(std::function<void(Status)> on_loaded) {
   on_loaded_ = std::move(on_loaded);
   publish_phase("checking_local", {{"path", options_.model_path}});
   if (auto started = start_engine(); !started) return std::exchange(on_loaded_, nullptr)(std::move(started));
-  options_.open_model([this, alive = alive_](Result<os::UniqueFd> model) {
+  open_file(options_.open_model, model_, [this] {
+    if (!options_.open_projector) return maybe_load();
+    open_file(options_.open_projector, projector_, [this] { maybe_load(); });
+  });
+}
+
+void LlamacppBackend::open_file(const OpenModel& open, os::UniqueFd& into, std::function<void()> then) {
+  open([this, &into, then = std::move(then), alive = alive_](Result<os::UniqueFd> file) {
     if (!*alive || !on_loaded_) return;
-    if (!model) return std::exchange(on_loaded_, nullptr)(std::unexpected(model.error()));
-    model_ = std::move(*model);
-    maybe_load();
+    if (!file) return std::exchange(on_loaded_, nullptr)(std::unexpected(file.error()));
+    into = std::move(*file);
+    then();
   });
 }
 
@@ -128,30 +145,42 @@ Status LlamacppBackend::start_engine() {
 }
 
 void LlamacppBackend::maybe_load() {
-  if (state_ != State::kStarting || !process_->proven || !model_) return;
+  if (state_ != State::kStarting || !process_->proven || !model_ || (options_.open_projector && !projector_)) return;
   state_ = State::kLoading;
   publish_phase("mmap", {{"path", options_.model_path}});
   if (options_.n_ctx != 0) publish_phase("kv_cache", {{"n_ctx", uint64_t{options_.n_ctx}}});
   const auto long_step = std::chrono::milliseconds(options_.step_timeout) / kTimesPredicted;
-  const engine_wire::Load load{options_.n_ctx,   options_.sequences,        options_.kv_cells,
-                               options_.threads, options_.host_cache_bytes, static_cast<uint32_t>(long_step.count())};
-  if (!send(load, model_.get())) process_->child.kill();
+  const engine_wire::Load load{.n_ctx = options_.n_ctx,
+                               .sequences = options_.sequences,
+                               .kv_cells = options_.kv_cells,
+                               .threads = options_.threads,
+                               .host_cache_bytes = options_.host_cache_bytes,
+                               .long_step_ms = static_cast<uint32_t>(long_step.count()),
+                               .embed = options_.embed,
+                               .embed_pooling = options_.embed_pooling,
+                               .embed_n_ctx = options_.embed_n_ctx,
+                               .has_turnstile = options_.turnstile != nullptr,
+                               .has_projector = static_cast<bool>(options_.open_projector),
+                               .image_max_tokens = options_.image_max_tokens};
+  std::vector<int> descriptors = {model_.get()};
+  if (options_.turnstile) descriptors.push_back(options_.turnstile->get());
+  if (projector_) descriptors.push_back(projector_.get());
+  if (!send(load, descriptors)) process_->child.kill();
 }
 
 void LlamacppBackend::send_or_kill(const engine_wire::ToEngine& message) {
   if (!send(message) && process_) process_->child.kill();  // without this message the two would disagree for ever
 }
 
-bool LlamacppBackend::send(const engine_wire::ToEngine& message, int descriptor) {
+bool LlamacppBackend::send(const engine_wire::ToEngine& message, std::span<const int> descriptors) {
   if (!process_) return true;  // its end is being handled
   std::string bytes = engine_wire::encode(message);
   if (process_->outgoing.empty()) {
-    const std::array<int, 1> descriptors = {descriptor};
-    const auto sent = os::send_packet(process_->channel.native_handle(), bytes, std::span(descriptors.data(), descriptor >= 0 ? 1 : 0));
+    const auto sent = os::send_packet(process_->channel.native_handle(), bytes, descriptors);
     if (!sent) log::error("engine", "{}", sent.error().message);
     if (!sent || *sent != os::PacketState::kWouldBlock) return sent.has_value();  // a closed channel: its end is on its way
   }
-  // A descriptor goes with the first message of a process only, when the buffer is empty.
+  // Descriptors go with the first message of a process only, when the buffer is empty.
   process_->outgoing.push_back(std::move(bytes));
   send_outgoing();
   return true;
@@ -252,7 +281,15 @@ void LlamacppBackend::on(const engine_wire::Loading& message) {
 void LlamacppBackend::on(const engine_wire::Loaded& message) {
   log::info("engine", "{} is loaded: n_ctx {}, {} sequences, {} KV cells, {} threads, CPU variant {}", message.model_name, message.n_ctx,
             message.sequences, message.kv_cells, options_.threads, process_->variant);
-  if (message.n_ctx > message.n_ctx_train) {
+  capabilities_.text = message.text;
+  capabilities_.v2 = message.text;
+  capabilities_.tools = message.tools;
+  capabilities_.thinking = message.thinking;
+  capabilities_.vision = message.vision;
+  capabilities_.audio = message.audio;
+  capabilities_.embed = message.embed_width > 0;
+  capabilities_.embed_width = message.embed_width;
+  if (message.text && message.n_ctx > message.n_ctx_train) {
     log::warn("engine", "n_ctx {} is beyond the {} tokens that the model was trained with: long answers may be poor", message.n_ctx,
               message.n_ctx_train);
   }
@@ -262,6 +299,7 @@ void LlamacppBackend::on(const engine_wire::Loaded& message) {
   longest_token_ = message.longest_token;
   step_limit_ = options_.step_timeout;
   send_what_may_go();
+  embeds_.engine_ready(message.model_name, message.embed_width);
   watch();
   if (loaded_once_) {
     bus_.publish(StatusEvent{.state = StatusEvent::State::kReady, .phase = {}, .reason = {}});
@@ -282,7 +320,7 @@ void LlamacppBackend::on(const engine_wire::Prepared& message) {
 
 void LlamacppBackend::on(const engine_wire::Refused& message) {
   const auto at = requests_.find(message.id);
-  if (at == requests_.end()) return;
+  if (at == requests_.end()) return void(embeds_.on(message));
   const auto sink = at->second.sink;
   const bool cancelled = at->second.cancelled;
   end_request(message.id);
@@ -313,14 +351,12 @@ void LlamacppBackend::on(const engine_wire::Step& message) {
     if (entry.stop_reason == StopReason::kError) {
       const bool cancelled = request.cancelled;
       end_request(entry.id);
-      if (!cancelled) sink->failed(Error{entry.error_code, entry.text});
+      if (!cancelled) sink->failed(Error{entry.error_code, entry.message});
       if (cancelled) sink->removed();
       continue;
     }
-    if (!entry.text.empty() && !request.cancelled) {
-      request.has_text = request.started = true;
-      sink->text(entry.text, entry.tokens);
-    }
+    if (!entry.pieces.empty()) request.has_text = request.started = true;
+    if ((!entry.pieces.empty() || entry.tokens > 0) && !request.cancelled) sink->answer(entry.pieces, entry.tokens);
     if (!entry.stop_reason) continue;
     const auto again = requests_.find(entry.id);  // the sink may have cancelled it
     const bool cancelled = again == requests_.end() || again->second.cancelled;
@@ -328,17 +364,22 @@ void LlamacppBackend::on(const engine_wire::Step& message) {
     if (cancelled) {
       sink->removed();
     } else {
-      sink->done(Completion{*entry.stop_reason, entry.usage});
+      sink->done(Completion{*entry.stop_reason, entry.usage, entry.tool_choice_unsatisfied});
     }
   }
 }
 
 void LlamacppBackend::on(const engine_wire::Removed& message) {
   const auto at = requests_.find(message.id);
-  if (at == requests_.end()) return;  // had ended before the cancel arrived
+  if (at == requests_.end()) return void(embeds_.on(message));  // or had ended before the cancel arrived
   const auto sink = at->second.sink;
   end_request(message.id);
   sink->removed();
+}
+
+void LlamacppBackend::on(const engine_wire::Embedded& message) {
+  deaths_without_token_ = 0;
+  embeds_.on(message);
 }
 
 void LlamacppBackend::end_request(uint64_t id) {
@@ -353,7 +394,7 @@ void LlamacppBackend::watch() {
   watch_timer_.async_wait([this, alive = alive_](const os::ErrorCode& error) {
     if (error || !*alive || state_ != State::kRunning || !process_) return;
     const auto now = std::chrono::steady_clock::now();
-    bool running = false;
+    bool running = embeds_.running();
     for (auto& [id, request] : requests_) {
       running = running || request.wanted;
       if (request.alone && !request.sent && now - request.since > kLongestWaitToRunAlone) {
@@ -411,6 +452,10 @@ std::unique_ptr<Generation> LlamacppBackend::prepare(std::shared_ptr<const Gener
   return std::make_unique<Handle>(*this, id);
 }
 
+std::unique_ptr<Generation> LlamacppBackend::embed(std::shared_ptr<const EmbedRequest> request, std::shared_ptr<EmbedSink> sink) {
+  return embeds_.add(next_id_++, std::move(request), std::move(sink));
+}
+
 // Everything that the engine computes from, nothing of who asks.
 std::string LlamacppBackend::content_of(const Request& request) {
   engine_wire::Prepare message{.id = 0, .scope = 0, .request = *request.request};
@@ -447,7 +492,8 @@ void LlamacppBackend::send_what_may_go() {
 // A text that cannot fit whatever its tokens are is refused here: tokenising 64 MiB to learn it would take gigabytes.
 std::optional<Error> LlamacppBackend::too_long(const GenerateRequest& request) const {
   size_t bytes = 0;
-  for (const Message& message : request.messages) bytes += message.content.size();
+  for (const Message& message : request.messages) bytes += text_bytes(message.content);
+  for (const Tool& tool : request.tools) bytes += tool.description.size();
   const size_t at_least = request.messages.size() + bytes / longest_token_;  // a template gives each message a token of its own
   if (n_ctx_ == 0 || at_least < n_ctx_) return std::nullopt;
   return Error{Code::kInvalidRequest,
@@ -486,6 +532,7 @@ void LlamacppBackend::on_engine_ended() {
   }
   judge_death(end);
   drop_running_requests();
+  embeds_.engine_ended();
   if (!loaded_once_) {
     state_ = State::kFailed;
     if (process->variant.empty() && process->failure.empty()) {
@@ -565,6 +612,7 @@ void LlamacppBackend::fail_for_good(const std::string& reason) {
   state_ = State::kFailed;
   log::error("engine", "{}", reason);
   bus_.publish(StatusEvent{.state = StatusEvent::State::kError, .phase = {}, .reason = reason});
+  embeds_.fail_all(Error{Code::kBackendUnavailable, reason});
   auto requests = std::exchange(requests_, {});
   for (auto& [id, request] : requests) {
     if (request.cancelled) {

@@ -10,10 +10,12 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/llamacpp/embed_requests.h"
 #include "backend/llamacpp/suspects.h"
 #include "engine_wire/messages.h"
 #include "observe/event_bus.h"
@@ -38,9 +40,15 @@ class LlamacppBackend final : public Backend {
     uint32_t sequences = 8;
     uint32_t threads = 1;
     uint64_t host_cache_bytes = 0;              // for finished sequences outside the KV cells
+    bool embed = false;
+    int32_t embed_pooling = -1;                 // llama_pooling_type; -1: the model file's, else mean
+    uint32_t embed_n_ctx = 2048;
     bool share_between_users = false;           // prefixes; else only requests of one user share
     std::chrono::seconds step_timeout{10};      // a step that takes longer, and 20 times its prediction: the engine is stuck
     OpenModel open_model;
+    OpenModel open_projector;  // null: no images and sounds
+    uint32_t image_max_tokens = 0;  // of one image; 0: the projector's own
+    std::shared_ptr<const os::UniqueFd> turnstile;  // shared by the engines of this daemon; null: there is no other
   };
 
   LlamacppBackend(os::asio::io_context& io, EventBus& bus, Options options);
@@ -49,12 +57,13 @@ class LlamacppBackend final : public Backend {
   std::string_view kind() const override { return "llamacpp"; }
   const std::string& name() const override { return options_.name; }
   bool ready() const override { return state_ != State::kFailed && loaded_once_; }
-  Capabilities capabilities() const override;
+  const Capabilities& capabilities() const override { return capabilities_; }
   bool mends_itself() const override { return true; }
   size_t active_limit() const override { return options_.sequences; }
   bool can_pause() const override { return true; }
   void load(std::function<void(Status)> on_loaded) override;
   std::unique_ptr<Generation> prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) override;
+  std::unique_ptr<Generation> embed(std::shared_ptr<const EmbedRequest> request, std::shared_ptr<EmbedSink> sink) override;
 
  private:
   enum class State { kIdle, kStarting, kLoading, kRunning, kWaitingToRestart, kFailed };
@@ -90,9 +99,10 @@ class LlamacppBackend final : public Backend {
   };
 
   Status start_engine();
+  void open_file(const OpenModel& open, os::UniqueFd& into, std::function<void()> then);
   void maybe_load();
   /// False if it cannot be sent (no descriptors for a large message).
-  bool send(const engine_wire::ToEngine& message, int descriptor = -1);
+  bool send(const engine_wire::ToEngine& message, std::span<const int> descriptors = {});
   void send_or_kill(const engine_wire::ToEngine& message);
   void send_outgoing();
   void wait_for_messages();
@@ -127,19 +137,22 @@ class LlamacppBackend final : public Backend {
   void on(const engine_wire::Failed& message);
   void on(const engine_wire::LongStep& message);
   void on(const engine_wire::Warning& message);
+  void on(const engine_wire::Embedded& message);
 
   os::asio::io_context& io_;
   EventBus& bus_;
   Options options_;
+  Capabilities capabilities_;
   State state_ = State::kIdle;
   bool loaded_once_ = false;
   std::function<void(Status)> on_loaded_;
   std::shared_ptr<Process> process_;
-  os::UniqueFd model_;                    // verified
+  os::UniqueFd model_, projector_;        // verified
   std::set<std::string> bad_variants_;    // an engine died while it proved them
   std::string good_variant_;              // proven in this daemon's life
   uint32_t n_ctx_ = 0, longest_token_ = 1;  // of the loaded model
   std::map<uint64_t, Request> requests_;
+  EmbedRequests embeds_;
   uint64_t next_id_ = 1;
   os::asio::steady_timer restart_timer_, watch_timer_;
   std::chrono::steady_clock::time_point last_step_{};  // of the engine, or when it got work

@@ -1,9 +1,13 @@
 #include "backend/mock/mock_backend.h"
 
+#include <string>
 #include <utility>
 
 namespace inferd {
 namespace {
+
+constexpr uint32_t kMockDimensions = 8;
+constexpr uint32_t kMaxMockDimensions = 65'536;  // spec README 7
 
 // Plays the tape. Without a delay it does so inside start(); with one, a timer holds it until it has ended.
 class MockGeneration final : public Generation, public std::enable_shared_from_this<MockGeneration> {
@@ -58,12 +62,13 @@ class MockGeneration final : public Generation, public std::enable_shared_from_t
     }
     if (next_ < options_.tape.size()) {
       const std::string& piece = options_.tape[next_++];
-      sink->text(piece, 1);
+      const Piece text{.text = piece};
+      sink->answer({&text, 1}, 1);
       if (sink_ && (next_ < options_.tape.size() || options_.fault == MockBackend::Fault::kDropAfter)) return true;
     }
     if (sink_) {
       sink_ = nullptr;
-      sink->done(Completion{StopReason::kEnd, Usage{0, static_cast<uint32_t>(options_.tape.size()), 0}});
+      sink->done(Completion{.usage = {0, static_cast<uint32_t>(options_.tape.size()), 0}});
     }
     return false;
   }
@@ -73,6 +78,42 @@ class MockGeneration final : public Generation, public std::enable_shared_from_t
   std::shared_ptr<TokenSink> sink_;  // null once it has ended
   std::optional<os::asio::steady_timer> timer_;
   size_t next_ = 0;
+};
+
+class MockEmbedding final : public Generation {
+ public:
+  MockEmbedding(const MockBackend::Options& options, std::shared_ptr<const EmbedRequest> request, std::shared_ptr<EmbedSink> sink)
+      : options_(options), request_(std::move(request)), sink_(std::move(sink)) {}
+
+  void start(bool) override {
+    const auto sink = std::exchange(sink_, nullptr);
+    if (!sink) return;
+    switch (options_.fault) {
+      case MockBackend::Fault::kInvalid: return sink->failed(Error{Code::kInvalidRequest, "mock"});
+      case MockBackend::Fault::kUnavailable: return sink->failed(Error{Code::kBackendUnavailable, "mock"});
+      case MockBackend::Fault::kNotReady: return sink->failed(Error{Code::kBackendUnavailable, "backend not ready"});
+      default: break;
+    }
+    const uint32_t dimensions = request_->dimensions.value_or(kMockDimensions);
+    if (dimensions > kMaxMockDimensions) {
+      return sink->failed(Error{Code::kInvalidRequest, "dimensions " + std::to_string(dimensions) + " exceeds " + std::to_string(kMaxMockDimensions)});
+    }
+    Embeddings out{.dimensions = dimensions, .values = {}, .model = "mock"};
+    for (const std::string& text : request_->input) {
+      for (uint32_t i = 0; i < dimensions; ++i) out.values.push_back(static_cast<float>(i + 1) / static_cast<float>(text.size() + 1));
+      out.input_tokens += static_cast<uint32_t>(text.size());
+    }
+    sink->done(std::move(out));
+  }
+
+  void cancel() override {
+    if (const auto sink = std::exchange(sink_, nullptr)) sink->removed();
+  }
+
+ private:
+  const MockBackend::Options& options_;
+  const std::shared_ptr<const EmbedRequest> request_;
+  std::shared_ptr<EmbedSink> sink_;  // null once it has ended
 };
 
 // What the caller holds; the generation itself lives as long as its timer needs it.
@@ -88,12 +129,11 @@ class MockHandle final : public Generation {
 
 }  // namespace
 
-Capabilities MockBackend::capabilities() const {
-  Capabilities capabilities;
-  capabilities.backend = "mock";
-  capabilities.name = options_.name;
-  capabilities.v2 = capabilities.thinking = capabilities.embed = true;
-  return capabilities;
+MockBackend::MockBackend(os::asio::io_context& io, Options options) : io_(io), options_(std::move(options)) {
+  capabilities_.backend = "mock";
+  capabilities_.name = options_.name;
+  capabilities_.v2 = capabilities_.thinking = capabilities_.embed = true;
+  capabilities_.embed_width = kMockDimensions;
 }
 
 void MockBackend::load(std::function<void(Status)> on_loaded) { on_loaded({}); }
@@ -102,6 +142,10 @@ std::unique_ptr<Generation> MockBackend::prepare(std::shared_ptr<const GenerateR
   auto generation = std::make_shared<MockGeneration>(io_, options_, std::move(sink));
   generation->prepare();
   return std::make_unique<MockHandle>(std::move(generation));
+}
+
+std::unique_ptr<Generation> MockBackend::embed(std::shared_ptr<const EmbedRequest> request, std::shared_ptr<EmbedSink> sink) {
+  return std::make_unique<MockEmbedding>(options_, std::move(request), std::move(sink));
 }
 
 }  // namespace inferd

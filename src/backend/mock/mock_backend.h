@@ -22,15 +22,16 @@ class MockBackend final : public Backend {
     size_t active_limit = 1;
   };
 
-  MockBackend(os::asio::io_context& io, Options options) : io_(io), options_(std::move(options)) {}
+  MockBackend(os::asio::io_context& io, Options options);
 
   std::string_view kind() const override { return "mock"; }
   const std::string& name() const override { return options_.name; }
   bool ready() const override { return ready_; }
-  Capabilities capabilities() const override;
+  const Capabilities& capabilities() const override { return capabilities_; }
   size_t active_limit() const override { return options_.active_limit; }
   void load(std::function<void(Status)> on_loaded) override;
   std::unique_ptr<Generation> prepare(std::shared_ptr<const GenerateRequest> request, std::shared_ptr<TokenSink> sink) override;
+  std::unique_ptr<Generation> embed(std::shared_ptr<const EmbedRequest> request, std::shared_ptr<EmbedSink> sink) override;
 
   void set_ready(bool ready) { ready_ = ready; }
   Options& options() { return options_; }
@@ -38,6 +39,7 @@ class MockBackend final : public Backend {
  private:
   os::asio::io_context& io_;
   Options options_;
+  Capabilities capabilities_;
   bool ready_ = true;
 };
 

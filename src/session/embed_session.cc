@@ -1,0 +1,90 @@
+#include "session/embed_session.h"
+
+#include <utility>
+
+#include "request/limits.h"
+#include "session/large_frame.h"
+#include "session/log_fields.h"
+#include "wire/embed_codec.h"
+#include "wire/reply_frames.h"
+
+namespace inferd {
+
+const SessionKind EmbedSession::kKind = {"embed", "embed_", [](Connection& connection, SessionContext& context) -> std::unique_ptr<Session> {
+                                           return std::make_unique<EmbedSession>(connection, context);
+                                         }};
+
+void EmbedSession::on_frame(std::string_view line) { handle(wire::embed::decode_request(line)); }
+
+void EmbedSession::on_large_frame(std::string line) {
+  decode_on_pool<Decoded>(connection_, context_, std::move(line), &wire::embed::decode_request,
+                          [this](Decoded decoded) { handle(std::move(decoded)); });
+}
+
+void EmbedSession::handle(Decoded decoded) {
+  if (!connection_.is_busy()) return;  // the client left while its frame was parsed
+  if (auto* failure = std::get_if<wire::DecodeFailure>(&decoded)) {
+    wire::append_error(connection_.output(), failure->id, Code::kInvalidRequest, "decode: " + failure->message);
+    return connection_.close_after_reply();
+  }
+  auto& request = std::get<EmbedRequest>(decoded);
+  request.flow = connection_.flow();
+  request_ = std::make_shared<const EmbedRequest>(std::move(request));
+  arrived_ = std::chrono::steady_clock::now();
+  if (auto valid = wire::embed::validate(*request_); !valid) return refuse(valid.error());
+  if (context_.draining) return refuse(Error{Code::kBackendUnavailable, "draining"});
+  dispatch_ = std::make_shared<EmbedDispatch>(context_.scheduler, request_, static_cast<EmbedOutcome&>(*this));
+  dispatch_->submit(arrived_);
+}
+
+void EmbedSession::refuse(const Error& error) {
+  const Error copy = error;  // may be the dispatch's
+  wire::append_error(connection_.output(), request_->id, copy.code, copy.message);
+  end_request();
+}
+
+void EmbedSession::end_request() {
+  request_.reset();
+  dispatch_.reset();
+  connection_.finished();
+}
+
+void EmbedSession::done(const Embeddings& embeddings, const Backend& backend) {
+  if (auto written = wire::embed::append_embeddings(connection_.output(), request_->id, embeddings, backend.kind(), backend.name()); !written) {
+    return refuse(written.error());
+  }
+  const Caller& caller = connection_.caller();
+  context_.log.event(log::Level::kInfo, "embed_request_done",
+                     {{"backend", backend.kind()},
+                      {"dimensions", int64_t{embeddings.dimensions}},
+                      {"duration_ms", milliseconds(arrived_, std::chrono::steady_clock::now())},
+                      {"input_tokens", int64_t{embeddings.input_tokens}},
+                      {"n_inputs", static_cast<int64_t>(request_->input.size())},
+                      {"peer", caller.text},
+                      {"peer_gid", if_known(caller.gid)},
+                      {"peer_pid", if_known(caller.pid)},
+                      {"peer_uid", if_known(caller.uid)},
+                      {"queue_ms", milliseconds(arrived_, dispatch_->started())},
+                      {"req_id", ActivityLog::Foreign{request_->id}},
+                      {"route", ActivityLog::Foreign{backend.name()}},
+                      {"wire_version", kKind.name}});
+  end_request();
+}
+
+void EmbedSession::append_too_large(std::string& out) {
+  wire::append_error(out, "", Code::kFrameTooLarge, "frame exceeds " + std::to_string(kMaxFrameBytes) + " byte cap");
+}
+
+void EmbedSession::on_hang_up() {
+  if (!dispatch_) return;
+  request_.reset();
+  std::exchange(dispatch_, nullptr)->cancel();
+}
+
+void EmbedSession::on_drain_deadline(bool started) {
+  if (!dispatch_ || started != (dispatch_->started() != std::chrono::steady_clock::time_point())) return;
+  std::exchange(dispatch_, nullptr)->cancel();
+  refuse(Error{Code::kBackendUnavailable, "draining"});
+}
+
+}  // namespace inferd

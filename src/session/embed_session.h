@@ -1,0 +1,44 @@
+// The embed surface: one request, one frame (spec 03). Owned by its connection; I/O thread.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "request/embed.h"
+#include "schedule/embed_dispatch.h"
+#include "session/connection.h"
+#include "wire/decode_failure.h"
+
+namespace inferd {
+
+class EmbedSession final : public Session, private EmbedOutcome {
+ public:
+  static const SessionKind kKind;
+  EmbedSession(Connection& connection, SessionContext& context) : connection_(connection), context_(context) {}
+
+  void on_frame(std::string_view line) override;
+  void on_large_frame(std::string line) override;
+  void append_too_large(std::string& out) override;
+  void on_hang_up() override;
+  void on_drain_deadline(bool started) override;
+
+ private:
+  using Decoded = std::variant<EmbedRequest, wire::DecodeFailure>;
+  void handle(Decoded decoded);
+  void refuse(const Error& error);
+  void end_request();
+
+  void done(const Embeddings& embeddings, const Backend& backend) override;  // EmbedOutcome
+  void failed(const Error& error) override { refuse(error); }
+
+  Connection& connection_;
+  SessionContext& context_;
+  std::shared_ptr<const EmbedRequest> request_;  // null between requests
+  std::shared_ptr<EmbedDispatch> dispatch_;
+  std::chrono::steady_clock::time_point arrived_;
+};
+
+}  // namespace inferd
