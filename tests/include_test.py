@@ -58,10 +58,11 @@ OS_EXCEPTIONS = {
     "src/backend/llamacpp/llamacpp_backend.cc": (
         ["fcntl.h", "unistd.h"], "duplicates descriptors of the engine's process, makes its socket non-blocking, reads its stderr"),
     "src/config/config_file_test.cc": (["sys/stat.h"], "makes a named pipe"),
-    "src/engine/chat_prompt.cc": (["sys/random.h"], "random marks that a caller cannot guess"),
     "src/engine/cpu_variant.cc": (["dlfcn.h"], "asks a CPU variant for its score before ggml loads it"),
     "src/engine/engine_process.cc": (
         ["fcntl.h", "pthread.h", "signal.h", "unistd.h"], "where stdout and stderr go, stack size of prepare threads, _exit past destructors"),
+    "src/engine/named_descriptor.cc": (["dlfcn.h"], "calls the C library's fopen() behind its own"),
+    "src/engine/random_text.cc": (["sys/random.h"], "random marks that a caller cannot guess"),
     "src/observe/activity_log_test.cc": (["sys/stat.h"], "looks at modes of files"),
     "src/store/digest_test.cc": (["sys/mman.h", "unistd.h"], "a file in memory"),
     "apps/inferd-engine/main.cc": (["fcntl.h"], "is the daemon's channel there? else a person started it"),

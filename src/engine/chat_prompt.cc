@@ -19,15 +19,22 @@ Result<ChatPrompt::Rendered> ChatPrompt::render(const GenerateRequest& request) 
   Rendered out{.tokens = {}, .spans = {}, .grammar = std::move(rendered->grammar), .answer = std::move(rendered->answer),
                .call_required = rendered->call_required};
   if (auto done = tokenize(*rendered, marks, out); !done) return std::unexpected(std::move(done.error()));
-  // The tokens that hold the beginning of the grammar: from the end, until it is covered.
-  size_t first = out.tokens.size();
-  for (size_t covered = 0; covered < out.grammar.begun.size() && first > 0 && out.tokens[first - 1] >= 0;) {
-    std::string piece;
-    model_.append_piece(out.tokens[--first], piece);
-    covered += piece.size();
-  }
-  if (!out.grammar.begun.empty()) out.grammar.begun_tokens.assign(out.tokens.begin() + static_cast<ptrdiff_t>(first), out.tokens.end());
+  out.grammar.begun_tokens = tokens_of_begun(out);
   return out;
+}
+
+// From the end of the prompt, until they cover what it holds of the grammar.
+std::vector<Token> ChatPrompt::tokens_of_begun(const Rendered& rendered) const {
+  const std::string& begun = rendered.grammar.begun;
+  std::string text;
+  size_t first = rendered.tokens.size();
+  while (text.size() < begun.size() && first > 0 && rendered.tokens[first - 1] >= 0) {
+    std::string piece;
+    model_.append_piece(rendered.tokens[--first], piece);
+    text.insert(0, piece);
+  }
+  if (!text.ends_with(begun)) return model_.tokenize(begun, false, true);  // the grammar wants to see what the prompt has not
+  return {rendered.tokens.begin() + static_cast<ptrdiff_t>(first), rendered.tokens.end()};
 }
 
 Status ChatPrompt::tokenize(const ChatTemplate::Rendered& rendered, const ControlMarks& marks, Rendered& out) const {

@@ -45,6 +45,7 @@ class ChatPrompt {
  private:
   ChatPrompt(const Model& model, Media media) : model_(model), media_(std::move(media)) {}
   Status tokenize(const ChatTemplate::Rendered& rendered, const ControlMarks& marks, Rendered& out) const;
+  std::vector<Token> tokens_of_begun(const Rendered& rendered) const;
   bool begins_with_bos(std::string_view prompt) const;
 
   const Model& model_;

@@ -37,12 +37,11 @@ Turn turn_of(Turn::Speaker speaker, std::string text) {
   return {.speaker = speaker, .text = std::move(text)};
 }
 
-// The answer goes on inside of the thinking that the prompt has opened.
-bool ends_in_thinking(std::string_view prompt, const common_chat_params& params) {
-  const size_t open = params.thinking_start_tag.empty() ? std::string_view::npos : prompt.rfind(params.thinking_start_tag);
-  if (open == std::string_view::npos) return false;
-  return std::ranges::none_of(params.thinking_end_tags,
-                              [&](const std::string& close) { return prompt.find(close, open + params.thinking_start_tag.size()) != std::string_view::npos; });
+// The answer goes on inside of the thinking that the end of the prompt has opened.
+bool ends_in_thinking(std::string_view end, const std::string& open, const std::vector<std::string>& closes) {
+  const size_t at = open.empty() ? std::string_view::npos : end.rfind(open);
+  if (at == std::string_view::npos) return false;
+  return std::ranges::none_of(closes, [&](const std::string& close) { return end.find(close, at + open.size()) != std::string_view::npos; });
 }
 
 Grammar::Triggers triggers_of(const common_chat_params& params) {
@@ -57,7 +56,7 @@ Grammar::Triggers triggers_of(const common_chat_params& params) {
   }
   triggers.thinking_open = params.thinking_start_tag;
   triggers.thinking_close = params.thinking_end_tags;
-  triggers.thinking = ends_in_thinking(params.generation_prompt, params);
+  triggers.thinking = ends_in_thinking(params.generation_prompt, params.thinking_start_tag, params.thinking_end_tags);
   return triggers;
 }
 
@@ -131,7 +130,7 @@ void ChatTemplate::learn() {
     supports_thinking_ = false;  // a template that takes no single question: what it says of itself counts
   }
   has_tool_form_ = learn_tool_form();
-  reads_text_ = supports_thinking_ || !reads_plain_text_as_such();
+  learn_answer_form();
   learn_answer_opener();
 }
 
@@ -165,13 +164,17 @@ bool ChatTemplate::learn_tool_form() {
   return true;
 }
 
-bool ChatTemplate::reads_plain_text_as_such() const {
-  const std::string_view text = "Some text. {x} <y> [z]\n";
+// How its prompts end, and whether its answers are more than text.
+void ChatTemplate::learn_answer_form() {
+  reads_text_ = supports_thinking_;
   const auto params = apply(inputs_of({turn_of(Turn::Speaker::kUser, "question")}, supports_thinking_));
-  const auto parser = params ? AnswerParser::create(*params) : fail(params.error().code, params.error().message);
-  if (!parser) return true;
+  if (!params) return;
+  usual_generation_prompt_ = params->generation_prompt;
+  const auto parser = AnswerParser::create(*params);
+  if (reads_text_ || !parser) return;
+  const std::string_view text = "Some text. {x} <y> [z]\n";
   const ParsedAnswer answer = (*parser)->parse(text);
-  return answer.parts.size() == 1 && answer.parts[0].kind == Piece::Kind::kText && answer.parts[0].text == text;
+  reads_text_ = answer.parts.size() != 1 || answer.parts[0].kind != Piece::Kind::kText || answer.parts[0].text != text;
 }
 
 // What the template writes between the end of the prompt and an answer (gpt-oss: the channel), so that an answer that is constrained from its
@@ -294,9 +297,8 @@ Result<ChatTemplate::Rendered> ChatTemplate::render_plain(const GenerateRequest&
 
 // The prompt up to where an answer's own text begins.
 std::string ChatTemplate::opened(const common_chat_params& params) const {
-  const std::string end = without_space_behind(params.prompt);
-  if (!thinking_open_.empty() && !thinking_close_.empty() && end.ends_with(thinking_open_)) return params.prompt + "\n" + thinking_close_ + "\n\n";
-  return params.prompt + answer_opener_;
+  if (thinking_close_.empty() || !ends_in_thinking(params.generation_prompt, thinking_open_, {thinking_close_})) return params.prompt + answer_opener_;
+  return params.prompt + "\n" + thinking_close_ + "\n\n";
 }
 
 // Text and thinking.
@@ -310,15 +312,20 @@ Result<ChatTemplate::Rendered> ChatTemplate::render_text(const GenerateRequest& 
     rendered.answer = std::move(*answer);
     rendered.grammar.triggers.thinking_open = params->thinking_start_tag;
     rendered.grammar.triggers.thinking_close = params->thinking_end_tags;
-    rendered.grammar.triggers.thinking = ends_in_thinking(params->generation_prompt, *params);
+    rendered.grammar.triggers.thinking = ends_in_thinking(params->generation_prompt, params->thinking_start_tag, params->thinking_end_tags);
   } else {
     rendered.answer = std::make_unique<PlainAnswer>(request.stop);
   }
   return rendered;
 }
 
-Result<std::unique_ptr<AnswerStream>> ChatTemplate::reading(const common_chat_params& params, const GenerateRequest& request, bool calls) const {
+Result<std::unique_ptr<AnswerStream>> ChatTemplate::reading(common_chat_params& params, const GenerateRequest& request, bool calls) const {
   auto parser = AnswerParser::create(params);
+  if (parser && (*parser)->parse({}).refused) {
+    // The library's parser (and its grammar) wants the prompt to end as it does after a question (DeepSeek 3.2: not so after a result).
+    params.generation_prompt = usual_generation_prompt_;
+    parser = AnswerParser::create(params);
+  }
   if (!parser) return std::unexpected(std::move(parser.error()));
   std::vector<std::string> marks = params.thinking_end_tags;
   marks.push_back(params.thinking_start_tag);

@@ -57,8 +57,8 @@ class ChatTemplate {
 
   void learn();
   bool learn_tool_form();
+  void learn_answer_form();
   void learn_answer_opener();
-  bool reads_plain_text_as_such() const;
 
   Result<common_chat_params> apply(const common_chat_templates_inputs& inputs) const;
   Result<common_chat_params> apply_plain(const std::vector<Turn>& turns) const;
@@ -71,7 +71,7 @@ class ChatTemplate {
                                                 const std::vector<CallableTool>& tools, ControlMarks& marks) const;
   Result<Rendered> render_own(const GenerateRequest& request, const Conversation& conversation, const std::vector<CallableTool>& tools,
                               ControlMarks& marks) const;
-  Result<std::unique_ptr<AnswerStream>> reading(const common_chat_params& params, const GenerateRequest& request, bool calls) const;
+  Result<std::unique_ptr<AnswerStream>> reading(common_chat_params& params, const GenerateRequest& request, bool calls) const;
   std::string opened(const common_chat_params& params) const;
 
   std::unique_ptr<Templates> templates_;
@@ -85,6 +85,7 @@ class ChatTemplate {
   bool reads_text_ = false;                // answers have to be read even without tools and thinking
   std::vector<std::string> call_openers_;  // texts with which calls begin
   std::string answer_opener_;              // between the end of the prompt and an answer's own text, without thinking
+  std::string usual_generation_prompt_;    // what a prompt ends with after a question
   std::string thinking_open_, thinking_close_;
 };
 

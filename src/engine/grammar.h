@@ -16,8 +16,7 @@ struct Grammar {
   std::string gbnf = {};  // start rule `root`; empty: nothing is constrained
   bool from_caller = false;
 
-  /// The beginning of it that stands at the end of the prompt already, and the tokens of the prompt that hold it (the first of them may begin
-  /// before it).
+  /// The beginning of it that stands at the end of the prompt already, and tokens that end with it (the first of them may begin before it).
   std::string begun = {};
   std::vector<Token> begun_tokens = {};
 

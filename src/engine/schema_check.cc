@@ -9,6 +9,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/utf8.h"
 #include "engine/grammar_limits.h"
 #include "engine/schema_graph.h"
 #include "engine/schema_tree.h"
@@ -17,7 +18,8 @@ namespace inferd::engine {
 namespace {
 
 constexpr size_t kMaxBytes = 65'536;
-constexpr size_t kMaxDepth = 64;  // nested arrays and objects
+constexpr size_t kMaxDepth = 64;    // nested arrays and objects
+constexpr size_t kMaxReason = 200;  // the parser quotes what it could not read
 
 // Before the parser builds a tree of it: that is slow for many members and copied by recursion.
 Status check_size(const SchemaText& schema) {
@@ -52,7 +54,7 @@ Result<std::string> enforceable_schema(const SchemaText& schema, ReferenceNames&
     if (auto sound = check_graph(tree, names); !sound) return std::unexpected(std::move(sound.error()));
     return tree.apply_edits() ? root.dump() : std::string(schema.json);
   } catch (const std::exception& error) {
-    return fail(Code::kInvalidRequest, schema.where + ": cannot be read: " + error.what());
+    return fail(Code::kInvalidRequest, schema.where + ": cannot be read: " + std::string(cut_utf8(error.what(), kMaxReason)));
   }
 }
 

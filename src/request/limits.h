@@ -19,5 +19,6 @@ inline constexpr size_t kMaxGrammarBars = 4'096;
 inline constexpr size_t kMaxGrammarNesting = 256;             // llama.cpp's parser recurses at "("
 inline constexpr std::chrono::seconds kBatchAgeing{10};        // batch without service for so long: the oldest becomes interactive
 inline constexpr size_t kAdminBacklogEvents = 256;            // a slower admin client is closed (spec 04 §5)
+inline constexpr uint32_t kMaxEmbedDimensions = 65'536;         // spec README 7
 
 }  // namespace inferd

@@ -32,9 +32,19 @@ void EmbedSession::handle(Decoded decoded) {
   request_ = std::make_shared<const EmbedRequest>(std::move(request));
   arrived_ = std::chrono::steady_clock::now();
   if (auto valid = wire::embed::validate(*request_); !valid) return refuse(valid.error());
+  if (auto fits = check_size(); !fits) return refuse(fits.error());
   if (context_.draining) return refuse(Error{Code::kBackendUnavailable, "draining"});
   dispatch_ = std::make_shared<EmbedDispatch>(context_.scheduler, request_, static_cast<EmbedOutcome&>(*this));
   dispatch_->submit(arrived_);
+}
+
+// A result that no frame holds is refused before any work. More dimensions than any backend has are its own to refuse.
+Status EmbedSession::check_size() {
+  const auto* entry = context_.scheduler.router().pick(Need::kEmbed, arrived_);
+  if (entry == nullptr) return {};
+  const uint32_t dimensions = request_->dimensions.value_or(entry->backend->capabilities().embed_width);
+  if (dimensions > kMaxEmbedDimensions) return {};
+  return wire::embed::fits_one_frame(*request_, dimensions);
 }
 
 void EmbedSession::refuse(const Error& error) {

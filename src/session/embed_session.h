@@ -28,6 +28,7 @@ class EmbedSession final : public Session, private EmbedOutcome {
  private:
   using Decoded = std::variant<EmbedRequest, wire::DecodeFailure>;
   void handle(Decoded decoded);
+  Status check_size();
   void refuse(const Error& error);
   void end_request();
 

@@ -118,8 +118,8 @@ def test_an_absent_id_is_the_empty_string(conn):
 # ---------------------------------------------------------------- what is accepted
 
 ACCEPTED = {
-    "P28: one text": {"input": ["hello"]},
-    "P29: dimensions and task": {"dimensions": 256, "task": "retrieval_document"},
+    "p28: one text": {"input": ["hello"]},
+    "p29: dimensions and task": {"dimensions": 256, "task": "retrieval_document"},
     "nulls for optional fields": {"dimensions": None, "task": None, "local_only": None},
     "white space": {"input": [" ", "\n", "\t \r", "\0"]},
     "local only": {"local_only": True},
@@ -131,8 +131,8 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("fields", ACCEPTED.values(), ids=ACCEPTED)
-def test_p28_p29_a_valid_request_is_answered(conn, fields):
-    """P28, P29, spec 03 §2 and §3."""
+def test_a_valid_request_is_answered(conn, fields):
+    """Spec 03 §2 and §3."""
     asked = {"input": ["hi"]} | fields
     dimensions = asked.get("dimensions") or WIDTH
     assert conn.send(embed_request(**asked)).line() == answer(*asked["input"], dimensions=dimensions)
@@ -193,16 +193,16 @@ def test_more_values_than_a_frame_may_have_get_a_decode_error(conn):
 # ---------------------------------------------------------------- validation: spec 03 §3
 
 REFUSED = {
-    "1, P28: no text": ({"input": []}, PREFIX + "input must not be empty"),
-    "2, P28: an empty text": ({"input": ["hello", ""]}, PREFIX + "input[1] must not be empty"),
-    "2: the first of several": ({"input": ["", "x", ""]}, PREFIX + "input[0] must not be empty"),
-    "3, P30: a task of the future": ({"task": "some_future_task"}, PREFIX + "task uses an unknown variant"),
-    "3: what libraries write for it": ({"task": "other"}, PREFIX + "task uses an unknown variant"),
-    "3: an empty task": ({"task": ""}, PREFIX + "task uses an unknown variant"),
-    "3: a task in capitals": ({"task": "Similarity"}, PREFIX + "task uses an unknown variant"),
-    "1 before 3": ({"input": [], "task": "x", "dimensions": 0}, PREFIX + "input must not be empty"),
-    "2 before 3": ({"input": [""], "task": "x"}, PREFIX + "input[0] must not be empty"),
-    "3 before dimensions": ({"task": "x", "dimensions": 0}, PREFIX + "task uses an unknown variant"),
+    "p28, row 1: no text": ({"input": []}, PREFIX + "input must not be empty"),
+    "p28, row 2: an empty text": ({"input": ["hello", ""]}, PREFIX + "input[1] must not be empty"),
+    "row 2: the first of several": ({"input": ["", "x", ""]}, PREFIX + "input[0] must not be empty"),
+    "p30, row 3: a task of the future": ({"task": "some_future_task"}, PREFIX + "task uses an unknown variant"),
+    "p30, row 3: what libraries write for it": ({"task": "other"}, PREFIX + "task uses an unknown variant"),
+    "row 3: an empty task": ({"task": ""}, PREFIX + "task uses an unknown variant"),
+    "row 3: a task in capitals": ({"task": "Similarity"}, PREFIX + "task uses an unknown variant"),
+    "row 1 before row 3": ({"input": [], "task": "x", "dimensions": 0}, PREFIX + "input must not be empty"),
+    "row 2 before row 3": ({"input": [""], "task": "x"}, PREFIX + "input[0] must not be empty"),
+    "row 3 before dimensions": ({"task": "x", "dimensions": 0}, PREFIX + "task uses an unknown variant"),
     "no dimensions at all": ({"dimensions": 0}, PREFIX + "dimensions must be at least 1"),
     "more dimensions than there may be": ({"dimensions": WIDEST + 1}, f"dimensions {WIDEST + 1} exceeds {WIDEST}"),
     "the most dimensions that can be written": ({"dimensions": 4294967295}, f"dimensions 4294967295 exceeds {WIDEST}"),
@@ -210,8 +210,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fields, says", REFUSED.values(), ids=REFUSED)
-def test_p28_p30_what_is_invalid_is_refused_in_the_published_words_and_the_connection_stays(conn, fields, says):
-    """P28, P30, spec 03 §3 by rows; README 7 for dimensions."""
+def test_what_is_invalid_is_refused_in_the_published_words_and_the_connection_stays(conn, fields, says):
+    """Spec 03 §3 by rows; README 7 for dimensions."""
     [error] = conn.ask(id="bad", **fields)
     assert_error(error, "invalid_request", "bad")
     assert error["message"] == says

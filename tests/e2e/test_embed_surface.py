@@ -1,16 +1,12 @@
-"""The embed surface in the daemon (spec 03 §1 and §4): when it is served, what it shares with text, many clients, drain, log events. What it has
-in common with v2 (sockets, TCP, access lists): test_surfaces.py. What the mock has no time for, a request that waits or is cut off by a drain:
-test_llamacpp_embed.py. Tests of the published checklist (spec 10) carry its number."""
+"""The embed surface in the daemon (spec 03 §1 and §4): what it shares with text, many clients, drain, log events. What it has in common with v2
+(sockets, TCP, access lists): test_surfaces.py. When it is served: test_llamacpp_surfaces.py. What the mock has no time for, a request that waits
+or is cut off by a drain: test_llamacpp_embed.py. Tests of the published checklist (spec 10) carry its number."""
 import os
 
 import pytest
 
 from daemon_process import HELD
-from embed_fixtures import config_options, embed_socket, entry
-from llama_fixtures import ENGINE
 from surfaces import EMBED, ENDLESS, V2, embed_request, served  # noqa: F401
-from test_service import listen, passing
-from tiny_models import TinyModel
 from wire import assert_error
 
 KEYS = ["backend", "component", "dimensions", "duration_ms", "input_tokens", "level", "msg", "n_inputs", "peer", "peer_gid", "peer_pid", "peer_uid",
@@ -27,40 +23,10 @@ def assert_answers(frame, *texts, id="r"):
         assert found == pytest.approx(row(text))
 
 
-# ---------------------------------------------------------------- when it is served
-
-
 def test_e8_the_mock_says_that_it_makes_embeddings(start):
     """E8, spec 04 §3."""
     [event] = [event for event in start("--embed").start_events if event["status"] == "capabilities"]
     assert event["embed"] is True
-
-
-@pytest.fixture
-def writer(place, tmp_path):
-    """Options of a daemon whose only model writes, and makes no embeddings."""
-    if not os.access(ENGINE, os.X_OK):
-        pytest.skip(f"{ENGINE} is not there: this build has no llama.cpp")
-    return config_options(place, entry(place, "chat", TinyModel("full").write(tmp_path).path, n_ctx=256))
-
-
-def test_without_a_backend_that_can_it_is_warned_about_and_not_served(start, place, writer):
-    """Spec 03 §1, spec 05 §8: the start goes on, and the rest is served."""
-    daemon = start(*writer)
-    daemon.told("warn.*no backend makes embeddings")
-    assert not embed_socket(place).exists()
-    assert daemon.connect().ask(max_tokens=1)[-1]["type"] == "done"
-
-
-def test_who_dials_a_passed_socket_without_a_backend_that_can_is_told(start, place, writer):
-    """Spec 03 §4: the socket is there whatever the daemon does, so its clients must not wait for ever."""
-    path = place.base / "units" / "embed"
-    with listen(path) as sock:
-        conn = EMBED.dial(start(*writer, **passing(embed=sock)), path)
-        for _ in range(4):
-            [error] = conn.ask()
-            assert_error(error, "embed_unsupported")
-            assert error["message"] == 'backend "llamacpp" does not support embeddings'
 
 
 # ---------------------------------------------------------------- beside text

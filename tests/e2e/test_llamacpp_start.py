@@ -105,7 +105,7 @@ def test_capabilities_are_those_of_a_text_model_on_a_cpu(llama):
     """Spec 04 §3: without a projector, not embedding."""
     [event] = [e for e in llama.start_events if e["status"] == "capabilities"]
     assert event == {"accelerator": "cpu", "audio": False, "backend": "llamacpp", "embed": False, "gpu_layers": 0, "id": "admin",
-                     "name": "llamacpp", "status": "capabilities", "thinking": False, "tools": False, "type": "status", "v2": False,
+                     "name": "llamacpp", "status": "capabilities", "thinking": False, "tools": True, "type": "status", "v2": True,
                      "vision": False}
 
 

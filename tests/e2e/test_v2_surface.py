@@ -1,5 +1,6 @@
 """The v2 surface in the daemon (spec 02 §4, spec 06): admission and breaker that it shares with v1, drain, log events, capabilities. What it has
-in common with embed (sockets, TCP, access lists): test_surfaces.py. Tests of the published checklist (spec 10) carry its number."""
+in common with embed (sockets, TCP, access lists): test_surfaces.py; backends that cannot: test_llamacpp_surfaces.py. Tests of the published
+checklist (spec 10) carry its number."""
 import os
 import signal
 
@@ -7,9 +8,8 @@ import pytest
 
 from callers import accepted, arrived, frozen
 from daemon_process import HELD
-from embed_fixtures import config_options, embed_model, entry
-from surfaces import EMBED, ENDLESS, V2, message, text_deltas, use, v2_request
-from wire import Conn, assert_error, compact, request
+from surfaces import ENDLESS, V2, message, text_deltas, use, v2_request
+from wire import Conn, assert_error, compact
 
 CAPABILITIES = {"accelerator": "cpu", "audio": False, "backend": "mock", "embed": True, "gpu_layers": 0, "id": "admin", "name": "mock",
                 "status": "capabilities", "thinking": True, "tools": False, "type": "status", "v2": True, "vision": False}
@@ -279,20 +279,3 @@ def test_what_is_said_is_in_no_log(start, place):
     daemon.logged("v2_request_done", req_id="last")
     daemon.stop()
     assert marker not in daemon.output + place.log_file.read_text()
-
-
-# ---------------------------------------------------------------- no backend that can
-
-
-def test_without_a_backend_that_can_each_request_is_told_and_none_counts_as_a_failure(start, place):
-    """Spec 02 §4: a model that only embeds; v2 is served all the same, and embeddings go on."""
-    daemon = start(*config_options(place, entry(place, "vectors", embed_model(), embed=True)), "--v2")
-    conn = V2.dial(daemon)
-    for _ in range(5):
-        [error] = conn.ask()
-        assert_error(error, "internal")
-        assert error["message"] == 'backend "llamacpp" does not advertise v2 capability'
-    assert_error(conn.ask(messages=[])[0], "invalid_request")
-    assert EMBED.works(EMBED.dial(daemon, place.base / "embed.sock"))
-    assert not [record for record in place.records() if record.get("msg") == "v2_request_error_mid_stream"]
-    assert_error(daemon.connect().send(request()).answer()[-1], "invalid_request", says="embeddings only")

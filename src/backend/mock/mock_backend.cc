@@ -3,11 +3,12 @@
 #include <string>
 #include <utility>
 
+#include "request/limits.h"
+
 namespace inferd {
 namespace {
 
 constexpr uint32_t kMockDimensions = 8;
-constexpr uint32_t kMaxMockDimensions = 65'536;  // spec README 7
 
 // Plays the tape. Without a delay it does so inside start(); with one, a timer holds it until it has ended.
 class MockGeneration final : public Generation, public std::enable_shared_from_this<MockGeneration> {
@@ -95,8 +96,8 @@ class MockEmbedding final : public Generation {
       default: break;
     }
     const uint32_t dimensions = request_->dimensions.value_or(kMockDimensions);
-    if (dimensions > kMaxMockDimensions) {
-      return sink->failed(Error{Code::kInvalidRequest, "dimensions " + std::to_string(dimensions) + " exceeds " + std::to_string(kMaxMockDimensions)});
+    if (dimensions > kMaxEmbedDimensions) {
+      return sink->failed(Error{Code::kInvalidRequest, "dimensions " + std::to_string(dimensions) + " exceeds " + std::to_string(kMaxEmbedDimensions)});
     }
     Embeddings out{.dimensions = dimensions, .values = {}, .model = "mock"};
     for (const std::string& text : request_->input) {
