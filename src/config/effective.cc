@@ -269,6 +269,8 @@ void Merge::warn_without_effect() {
                             "--step-timeout-secs", "--sandbox"}) {
     warn_of(option, has("llamacpp"));
   }
+  for (const auto option : {"--v2-addr", "--v2-tcp"}) warn_of(option, options_.v2);
+  for (const auto option : {"--embed-addr", "--embed-tcp"}) warn_of(option, options_.embed);
   warn_of("--model-sha256", given("--model-path"));
   warn_of("--mmproj-path", given("--model-path"));
   warn_of("--mmproj-sha256", given("--mmproj-path"));

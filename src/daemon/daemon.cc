@@ -323,7 +323,7 @@ Status Daemon::choose_transports(Configuration& configuration) {
 Status Daemon::open_inference() {
   const bool can_embed = std::ranges::any_of(backends_, [](const auto& backend) { return backend->capabilities().embed; });
   for (Transport& transport : transports_) {
-    if (transport.surface == "embed" && !can_embed) {
+    if (transport.surface == "embed" && !can_embed && !transport.passed) {  // a passed socket would take clients and never answer
       log::warn("daemon", "no backend makes embeddings: the embed surface is not served");
       continue;
     }

@@ -36,10 +36,10 @@ Result<std::vector<CallableTool>> callable_tools(const GenerateRequest& request)
   for (size_t i = 0; i < request.tools.size(); ++i) {
     const Tool& tool = request.tools[i];
     if (mode_of(request) == Mode::kNamed && tool.name != request.tool_choice->name) continue;
-    const std::string place = "tools[" + std::to_string(i) + "].input_schema";
-    auto schema = arguments_schema(tool.input_schema, place);
+    CallableTool& added = callable.emplace_back(&tool, std::string(), "tools[" + std::to_string(i) + "]");
+    auto schema = arguments_schema(tool.input_schema, added.schema_place());
     if (!schema) return std::unexpected(std::move(schema.error()));
-    callable.push_back({&tool, std::move(*schema), place});
+    added.schema = std::move(*schema);
   }
   return callable;
 }

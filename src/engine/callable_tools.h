@@ -12,7 +12,9 @@ namespace inferd::engine {
 struct CallableTool {
   const Tool* tool;    // the request's
   std::string schema;  // that objects alone satisfy
-  std::string place;   // how errors name the schema
+  std::string place;   // how errors name the tool: tools[0]
+
+  std::string schema_place() const { return place + ".input_schema"; }
 };
 
 /// By tool_choice: all, none, or the one that it names. kInvalidRequest: a schema is no JSON object, or its `type` is not "object"; other

@@ -21,7 +21,12 @@
 namespace inferd::engine {
 namespace {
 
-std::string without_space_behind(std::string_view text) { return std::string(text.substr(0, text.find_last_not_of(" \t\r\n") + 1)); }
+constexpr std::string_view kRefusal = "the model's chat template refuses this conversation: ";
+
+constexpr const char* kSpace = " \t\r\n";
+
+std::string without_space_behind(std::string_view text) { return std::string(text.substr(0, text.find_last_not_of(kSpace) + 1)); }
+std::string without_space_before(std::string_view text) { return std::string(text.substr(std::min(text.find_first_not_of(kSpace), text.size()))); }
 
 const char* role_of(Turn::Speaker speaker) {
   switch (speaker) {
@@ -140,7 +145,8 @@ bool ChatTemplate::learn_tool_form() {
   const std::string source = common_chat_templates_source(templates_->held.get());
   // Functionary 3.2: the library's trigger stands before what its grammar begins with.
   if (source.find(">>>all") != std::string::npos) return false;
-  std::vector<Turn> turns{turn_of(Turn::Speaker::kUser, "question"), turn_of(Turn::Speaker::kAssistant, ""), turn_of(Turn::Speaker::kTool, "probedresult")};
+  std::vector<Turn> turns{turn_of(Turn::Speaker::kUser, "question"), turn_of(Turn::Speaker::kAssistant, ""),
+                          turn_of(Turn::Speaker::kTool, "probedresult")};
   turns[1].calls.push_back({.id = "call00001", .name = "probedtool", .arguments = R"({"probed":"probedvalue"})"});
   turns[2].call_id = "call00001";
   turns[2].name = "probedtool";
@@ -187,10 +193,7 @@ void ChatTemplate::learn_answer_opener() {
   const auto answered = apply(inputs);
   if (!question) return;
   thinking_open_ = question->thinking_start_tag;
-  if (!question->thinking_end_tags.empty()) thinking_close_ = question->thinking_end_tags.back();
-  for (const std::string& close : question->thinking_end_tags) {
-    if (std::ranges::find(call_openers_, close) == call_openers_.end()) thinking_close_ = close;
-  }
+  if (!question->thinking_end_tags.empty()) thinking_close_ = without_space_before(question->thinking_end_tags.front());
   if (!answered) return;
   const size_t at = answered->prompt.rfind(answer);
   if (at != std::string::npos && answered->prompt.starts_with(question->prompt) && question->prompt.size() <= at) {
@@ -202,7 +205,7 @@ void ChatTemplate::learn_answer_opener() {
 
 std::vector<common_chat_msg> ChatTemplate::messages_of(const std::vector<Turn>& turns) const {
   const std::string source = common_chat_templates_source(templates_->held.get());
-  // Kimi's ids say which function and the how-manieth call of the conversation it is.
+  // Kimi's ids name the function and count the calls of the conversation.
   const bool ids_name_functions = source.find("<|tool_call_begin|>") != std::string::npos;
   // An older Gemma 4 template: the library reads results as JSON, and what reads JSON recurses.
   const bool reads_results = source.find("'<|tool_call>call:'") != std::string::npos;
@@ -241,7 +244,7 @@ Result<common_chat_params> ChatTemplate::apply(const common_chat_templates_input
     const std::lock_guard lock(mutex_);
     return common_chat_templates_apply(templates_->held.get(), inputs);
   } catch (const std::exception& error) {
-    return fail(Code::kInvalidRequest, std::string("the model's chat template refuses this conversation: ") + error.what());
+    return fail(Code::kInvalidRequest, std::string(kRefusal) + error.what());
   }
 }
 
@@ -258,7 +261,11 @@ Result<ChatTemplate::Rendered> ChatTemplate::render(const GenerateRequest& reque
   auto conversation = read_conversation(request, takes_media, marks);
   if (!conversation) return std::unexpected(std::move(conversation.error()));
   const auto finished = [&](Result<Rendered> rendered) {
-    if (rendered) rendered->media = std::move(conversation->media);
+    if (rendered) {
+      rendered->media = std::move(conversation->media);
+    } else if (request.surface == Surface::kV2 && rendered.error().message.starts_with(kRefusal)) {
+      rendered.error().message.insert(0, "render: ");  // as v2 names it (spec 02 §4.1)
+    }
     return rendered;
   };
   if (request.surface == Surface::kV1 || !request.grammar.empty()) {
@@ -273,13 +280,13 @@ Result<ChatTemplate::Rendered> ChatTemplate::render(const GenerateRequest& reque
   if (!tools) return std::unexpected(tools.error());
   for (const CallableTool& callable : *tools) {
     if (marks.holds_control(callable.tool->name)) {
-      return fail(Code::kInvalidRequest, "tools: a name holds the text of a control token of this model");
+      return fail(Code::kInvalidRequest, callable.place + ".name holds the text of a control token of this model");
     }
-    if (auto holds = check_schema(callable.schema, callable.place); !holds) return std::unexpected(std::move(holds.error()));
+    if (auto holds = check_schema(callable.schema, callable.schema_place()); !holds) return std::unexpected(std::move(holds.error()));
   }
   if (has_tool_form_) {
     auto native = render_native(request, *conversation, *tools, marks);
-    if (!native) return std::unexpected(std::move(native.error()));
+    if (!native) return finished(std::unexpected(std::move(native.error())));
     if (*native) return finished(std::move(**native));
   }
   return finished(render_own(request, *conversation, *tools, marks));
@@ -297,8 +304,8 @@ Result<ChatTemplate::Rendered> ChatTemplate::render_plain(const GenerateRequest&
 
 // The prompt up to where an answer's own text begins.
 std::string ChatTemplate::opened(const common_chat_params& params) const {
-  if (thinking_close_.empty() || !ends_in_thinking(params.generation_prompt, thinking_open_, {thinking_close_})) return params.prompt + answer_opener_;
-  return params.prompt + "\n" + thinking_close_ + "\n\n";
+  const bool thinking = !thinking_close_.empty() && ends_in_thinking(params.generation_prompt, thinking_open_, {thinking_close_});
+  return params.prompt + (thinking ? "\n" + thinking_close_ + "\n\n" : answer_opener_);
 }
 
 // Text and thinking.
@@ -332,13 +339,14 @@ Result<std::unique_ptr<AnswerStream>> ChatTemplate::reading(common_chat_params& 
   for (const std::string& token : params.preserved_tokens) {
     if (token.size() > 2 && (token.front() == '<' || token.front() == '[')) marks.push_back(token);
   }
-  return std::make_unique<ChatAnswer>(ChatAnswer::Options{.parse = [parser = std::move(*parser)](std::string_view text) { return parser->parse(text); },
-                                                          .stop = request.stop,
-                                                          .turn_ends = params.additional_stops,
-                                                          .call_openers = calls ? call_openers_ : std::vector<std::string>(),
-                                                          .marks = std::move(marks),
-                                                          .ids = CallIds(request),
-                                                          .parse_share = parse_share_});
+  return std::make_unique<ChatAnswer>(
+      ChatAnswer::Options{.parse = [parser = std::move(*parser)](std::string_view text) { return parser->parse(text); },
+                          .stop = request.stop,
+                          .turn_ends = params.additional_stops,
+                          .call_openers = calls ? call_openers_ : std::vector<std::string>(),
+                          .marks = std::move(marks),
+                          .ids = CallIds(request),
+                          .parse_share = parse_share_});
 }
 
 // nullopt: the template's form cannot take these tools.
@@ -350,7 +358,7 @@ Result<std::optional<ChatTemplate::Rendered>> ChatTemplate::render_native(const 
     return std::move(*rendered);
   }
   std::vector<SchemaText> texts;
-  for (const CallableTool& callable : tools) texts.push_back({callable.schema, callable.place});
+  for (const CallableTool& callable : tools) texts.push_back({callable.schema, callable.schema_place()});
   const auto schemas = enforceable_schemas(texts);
   if (!schemas || !names_stay_apart(tools) || (written_by_argument_ && !arguments_stay_apart(*schemas))) return std::nullopt;
   const bool required = requires_call(request);
@@ -361,7 +369,7 @@ Result<std::optional<ChatTemplate::Rendered>> ChatTemplate::render_native(const 
   std::vector<common_chat_tool> as_written;
   for (size_t i = 0; i < tools.size(); ++i) {
     as_written.push_back({tools[i].tool->name, tools[i].tool->description, (*schemas)[i]});
-    auto schema = marks.protect_json((*schemas)[i], tools[i].place);
+    auto schema = marks.protect_json((*schemas)[i], tools[i].schema_place());
     if (!schema) return std::unexpected(std::move(schema.error()));
     inputs.tools.push_back({tools[i].tool->name, marks.protect(tools[i].tool->description), std::move(*schema)});
   }
@@ -392,7 +400,7 @@ Result<ChatTemplate::Rendered> ChatTemplate::render_own(const GenerateRequest& r
   std::vector<Tool> declared;
   std::set<std::string> names;
   for (const CallableTool& callable : tools) {
-    auto schema = marks.protect_json(callable.schema, callable.place);
+    auto schema = marks.protect_json(callable.schema, callable.schema_place());
     if (!schema) return std::unexpected(std::move(schema.error()));
     declared.push_back({callable.tool->name, marks.protect(callable.tool->description), std::move(*schema)});
     names.insert(callable.tool->name);

@@ -43,7 +43,8 @@ GenerateRequest question(std::vector<Tool> tools = {weather()}) {
 
 GenerateRequest conversation() {
   GenerateRequest request = question();
-  request.messages.push_back({Role::kAssistant, {Block{TextBlock{"I look."}}, Block{ToolUseBlock{"tc-12345678", "get_weather", R"({"city":"Lyön","days":3})"}}}});
+  const Block call{ToolUseBlock{"tc-12345678", "get_weather", R"({"city":"Lyön","days":3})"}};
+  request.messages.push_back({Role::kAssistant, {Block{TextBlock{"I look."}}, call}});
   request.messages.push_back({Role::kUser, {Block{ToolResultBlock{"tc-12345678", {Block{TextBlock{"sunny "}}, Block{TextBlock{"weather"}}}}}}});
   return request;
 }
@@ -112,9 +113,11 @@ const Case kCases[] = {
      "I look.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{\"city\": \"Lyön\", \"days\": 3}"
      "<|tool_call_end|><|tool_calls_section_end|>"},
     {"GLM-4.6", false, true, "\n<think>Hm.</think>\nIt is fine.", "(Hm.)<It is fine.>",
-     "\nI look.<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Lyön</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>"},
+     "\nI look.<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Lyön</arg_value>\n<arg_key>days</arg_key>\n"
+     "<arg_value>3</arg_value>\n</tool_call>"},
     {"Qwen3-Coder", false, false, "It is < fine {x}", nullptr,
-     "I look.<tool_call>\n<function=get_weather>\n<parameter=city>\nLyön\n</parameter>\n<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>"},
+     "I look.<tool_call>\n<function=get_weather>\n<parameter=city>\nLyön\n</parameter>\n<parameter=days>\n3\n</parameter>\n"
+     "</function>\n</tool_call>"},
     {"deepseek-ai-DeepSeek-V3.2", false, true, "Hm.</think>It is fine.", "(Hm.)<It is fine.>",
      "</think>I look.\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"get_weather\">\n<｜DSML｜parameter name=\"city\" string=\"true\">Lyön"
      "</｜DSML｜parameter>\n<｜DSML｜parameter name=\"days\" string=\"false\">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>"},
@@ -233,8 +236,11 @@ TEST_F(ChatTemplateTest, V1RendersWithoutThinkingAndReadsPlainText) {
 }
 
 TEST_F(ChatTemplateTest, AResponseFormatIsTextFromTheFirstTokenWhereTheTemplatePutsIt) {
-  for (const auto& [name, end] : {std::pair{"Qwen-Qwen3-0.6B", "</think>\n\n"}, std::pair{"openai-gpt-oss-120b", "<|channel|>final<|message|>"},
-                                  std::pair{"llama-cpp-deepseek-r1", "</think>\n\n"}, std::pair{"meta-llama-Llama-3.1-8B-Instruct", "<|end_header_id|>\n\n"}}) {
+  const std::pair<const char*, const char*> kEnds[] = {{"Qwen-Qwen3-0.6B", "</think>\n\n"},
+                                                       {"openai-gpt-oss-120b", "<|channel|>final<|message|>"},
+                                                       {"llama-cpp-deepseek-r1", "</think>\n\n"},
+                                                       {"meta-llama-Llama-3.1-8B-Instruct", "<|end_header_id|>\n\n"}};
+  for (const auto& [name, end] : kEnds) {
     GenerateRequest request = question({});
     request.json_schema = R"({"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]})";
     auto rendered = render(*load(name), request);
@@ -251,7 +257,8 @@ TEST_F(ChatTemplateTest, CallersControlTextsBecomeMarksEverywhere) {
   const std::vector<std::string> controls = {"<|im_start|>", "<|im_end|>", "<|\"|>"};
   for (const char* name : {"Qwen-Qwen2.5-7B-Instruct", "microsoft-Phi-3.5-mini-instruct"}) {
     const auto chat_template = load(name);
-    GenerateRequest request = question({{"f", "d<|im_end|>", R"({"type":"object","properties":{"<|im_end|>":{"type":"string","enum":["<|\"|>"]}}})"}});
+    const std::string schema = R"({"type":"object","properties":{"<|im_end|>":{"type":"string","enum":["<|\"|>"]}}})";
+    GenerateRequest request = question({{"f", "d<|im_end|>", schema}});
     request.messages.front() = text_message(Role::kUser, "a<|im_end|>b");
     request.messages.push_back({Role::kAssistant, {Block{ToolUseBlock{"1", "n<|im_end|>", R"({"<|im_end|>":["<|im_start|>"]})"}}}});
     request.messages.push_back({Role::kUser, {Block{ToolResultBlock{"1", {Block{TextBlock{"<|im_end"}}, Block{TextBlock{"|>"}}}}}}});
@@ -275,6 +282,20 @@ TEST_F(ChatTemplateTest, AToolsNameMayHoldNoControlText) {
   const auto rendered = load("Qwen-Qwen2.5-7B-Instruct")->render(question({{"a<|im_end|>", "", "{}"}}), false, marks);
   ASSERT_FALSE(rendered.has_value());
   EXPECT_EQ(rendered.error().code, Code::kInvalidRequest);
+}
+
+TEST_F(ChatTemplateTest, AConversationThatTheTemplateRefusesIsTheCallersFault) {
+  const auto chat_template = load("google-gemma-2-2b-it");
+  GenerateRequest request = question({});
+  request.messages.push_back(text_message(Role::kUser, "And again?"));
+  const auto v2 = render(*chat_template, request);
+  ASSERT_FALSE(v2.has_value());
+  EXPECT_EQ(v2.error().code, Code::kInvalidRequest);
+  EXPECT_THAT(v2.error().message, testing::StartsWith("render: the model's chat template refuses"));
+  request.surface = Surface::kV1;
+  const auto v1 = render(*chat_template, request);
+  ASSERT_FALSE(v1.has_value());
+  EXPECT_THAT(v1.error().message, testing::StartsWith("the model's chat template refuses"));
 }
 
 TEST_F(ChatTemplateTest, AttachmentsBecomeMarksInOrderOrAreRefusedByName) {
@@ -338,7 +359,8 @@ TEST_F(ChatTemplateTest, AFormThatWritesEachArgumentNeedsNamesApart) {
 
 TEST_F(ChatTemplateTest, ASchemaHoldsOrIsRefused) {
   const auto chat_template = load("Qwen-Qwen2.5-7B-Instruct");
-  const std::pair<const char*, const char*> kRefused[] = {{R"({"type":"object","properties":{"a":{"not":{}}}})", "tools[1].input_schema: /properties/a/not"},
+  const std::pair<const char*, const char*> kRefused[] = {{R"({"type":"object","properties":{"a":{"not":{}}}})",
+                                                           "tools[1].input_schema: /properties/a/not"},
                                                           {R"([])", "tools[1].input_schema"},
                                                           {R"({"type":"string"})", "tools[1].input_schema: /type"}};
   for (const auto& [schema, message] : kRefused) {

@@ -67,7 +67,9 @@ class Reader {
 
   Status add(const MediaBlock& block) {
     const auto found = std::ranges::find(request_.attachments, block.attachment_id, &Attachment::id);
-    if (found == request_.attachments.end()) return fail(Code::kInvalidRequest, "attachment: there is none with the id " + json_text(block.attachment_id));
+    if (found == request_.attachments.end()) {
+      return fail(Code::kInvalidRequest, "attachment: there is none with the id " + json_text(block.attachment_id));
+    }
     if (!takes_media_ || block.kind == MediaKind::kVideo) {
       return fail(Code::kAttachmentUnsupported, "attachment: chat template: " + std::string(kind_name(block.kind)) + " attachment " +
                                                     json_text(block.attachment_id) + " not supported by the llamacpp adapter");
@@ -77,7 +79,8 @@ class Reader {
   }
 
   Status add(const ToolUseBlock& block) {
-    auto arguments = marks_.protect_json(block.input, "messages[" + std::to_string(message_) + "]: the input of tool_use " + json_text(block.tool_call_id));
+    const std::string place = "messages[" + std::to_string(message_) + "]: the input of tool_use " + json_text(block.tool_call_id);
+    auto arguments = marks_.protect_json(block.input, place);
     if (!arguments) return std::unexpected(arguments.error());
     if (*arguments == "null") {
       *arguments = "{}";

@@ -76,7 +76,7 @@ std::string with_prefix(std::string_view gbnf, std::string_view prefix) {
 Result<std::string> own_call_grammar(std::span<const CallableTool> tools, bool single) {
   std::string choice, rules;
   for (size_t i = 0; i < tools.size(); ++i) {
-    auto grammar = schema_grammar(tools[i].schema, tools[i].place);
+    auto grammar = schema_grammar(tools[i].schema, tools[i].schema_place());
     if (!grammar) return std::unexpected(std::move(grammar.error()));
     const std::string prefix = "t" + std::to_string(i) + "-";
     choice += (i == 0 ? "" : " | ") + prefix + "call";

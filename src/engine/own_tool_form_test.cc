@@ -43,9 +43,10 @@ TEST(OwnToolAnswer, PlainTextPassesThrough) {
 }
 
 TEST(OwnToolAnswer, WhatIsNoCallBehindItsMarkIsMalformed) {
-  for (const std::string call :
-       {"nonsense", "{}", "[]", "{\"name\":\"f\"}", "{\"name\":\"f\",\"arguments\":[]}", "{\"name\":\"unknown\",\"arguments\":{}}", "{\"name\":1,\"arguments\":{}}",
-        "{\"name\":\"f\",\"arguments\":{}} more", "{\"name\":\"f\" \"arguments\":{}}", std::string(200, '{').c_str()}) {
+  const std::vector<std::string> calls = {"nonsense", "{}", "[]", "{\"name\":\"f\"}", "{\"name\":\"f\",\"arguments\":[]}",
+                                          "{\"name\":\"unknown\",\"arguments\":{}}", "{\"name\":1,\"arguments\":{}}",
+                                          "{\"name\":\"f\",\"arguments\":{}} more", "{\"name\":\"f\" \"arguments\":{}}", std::string(200, '{')};
+  for (const std::string& call : calls) {
     auto stream = make();
     std::vector<Piece> out;
     stream.push("text<tool_call>" + call + "</tool_call> after", out);
@@ -105,7 +106,7 @@ TEST(OwnToolForm, TheGrammarHasEachToolsOwnDefinitions) {
   EXPECT_NE(grammar->find("t1-root ::="), std::string::npos);
   EXPECT_NE(grammar->find(R"("\"größe\\\"\"")"), std::string::npos);
   const Tool wrong{"f", "", R"({"not":{}})"};
-  const auto refused = own_call_grammar(std::vector<CallableTool>{{&wrong, wrong.input_schema, "tools[7].input_schema"}}, true);
+  const auto refused = own_call_grammar(std::vector<CallableTool>{{&wrong, wrong.input_schema, "tools[7]"}}, true);
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, Code::kInvalidRequest);
   EXPECT_TRUE(refused.error().message.starts_with("tools[7].input_schema: /not"));

@@ -56,6 +56,10 @@ void Connection::start() {
 
 void Connection::on_events(os::Poller::Events events) {
   const auto self = shared_from_this();  // close() lets the context's reference go
+  if (events.hung_up && state_ == State::kLingering) {  // we write no more, nor does the peer: what it sent is read, or it would lose the reply
+    unread_ = ending_ = true;
+    return read_more();
+  }
   if (events.hung_up) return hang_up();
   if (events.writable) {
     blocked_ = false;

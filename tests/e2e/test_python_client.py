@@ -742,7 +742,7 @@ def test_a_connection_serves_the_next_call(how, peer):
 
 def test_a_connection_that_ended_meanwhile_or_has_frames_left_is_not_used_again(how, peer):
     """A daemon that was started anew; a peer that sends more than was asked for."""
-    ended = threading.Event()
+    ended, more = threading.Event(), threading.Event()
 
     def ends(conn):
         answering(DONE)(conn)
@@ -751,12 +751,14 @@ def test_a_connection_that_ended_meanwhile_or_has_frames_left_is_not_used_again(
 
     def says_more(conn):
         answering(delta("first"), DONE, delta("of nobody"))(conn)
+        more.set()
         return conn.ended()
 
     def scenario(chat, wait):
         wait(chat.complete("hi"))
         assert ended.wait(DEADLINE)
         assert wait(chat.complete("hi")).text == "first"
+        assert more.wait(DEADLINE)
         return wait(chat.complete("hi")).text
 
     assert how.drive("Chat", scenario, socket=peer(ends, says_more, answering(delta("third"), DONE)).path) == "third"
