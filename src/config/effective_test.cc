@@ -161,7 +161,7 @@ TEST(Effective, TransportsOfTheFileAreUsedWhereNoneWasGiven) {
   EXPECT_EQ(effective.options.v2_tcp, "127.0.0.1:2");
   EXPECT_EQ(effective.options.embed_tcp, "127.0.0.1:3");
   EXPECT_TRUE(effective.config.warnings.empty());
-  const auto given = merged({"--uds", "/x", "--v2-addr", "/y", "--embed-tcp", "127.0.0.1:9"}, file(llamacpp("a"), listen));
+  const auto given = merged({"--uds", "/x", "--v2", "--v2-addr", "/y", "--embed", "--embed-tcp", "127.0.0.1:9"}, file(llamacpp("a"), listen));
   EXPECT_FALSE(given.options.tcp);
   EXPECT_FALSE(given.options.v2_tcp);
   EXPECT_EQ(given.options.embed_tcp, "127.0.0.1:9");
@@ -193,7 +193,9 @@ TEST(Effective, TheEnvironmentsLogFilterBeatsTheFiles) {
 TEST(Effective, AnAccessListIsOfNoUseOnTcp) {
   const std::string access = R"("access":{"v1":{"users":["root"]},"v2":{}})";
   EXPECT_TRUE(merged({}, file(llamacpp("a"), access)).config.warnings.empty());
-  EXPECT_TRUE(merged({"--v2-tcp", "127.0.0.1:0"}, file(llamacpp("a"), access)).config.warnings.empty()) << "v2 is off";
+  const auto off = merged({"--v2-tcp", "127.0.0.1:0"}, file(llamacpp("a"), access));
+  ASSERT_EQ(off.config.warnings.size(), 1u) << "v2 is off";
+  EXPECT_EQ(off.config.warnings[0], "--v2-tcp has no effect here");
   for (const auto& effective : {merged({"--tcp", "127.0.0.1:0"}, file(llamacpp("a"), access)),
                                 merged({}, file(llamacpp("a"), access + R"(,"listen":{"tcp":"127.0.0.1:1"})"))}) {
     ASSERT_EQ(effective.config.warnings.size(), 1u);

@@ -1,5 +1,6 @@
 #include "engine/chat_prompt.h"
 
+#include <map>
 #include <utility>
 
 namespace inferd::engine {
@@ -12,13 +13,13 @@ Result<std::unique_ptr<ChatPrompt>> ChatPrompt::create(const Model& model, Media
   return prompt;
 }
 
-Result<ChatPrompt::Rendered> ChatPrompt::render(const GenerateRequest& request) const {
+Result<ChatPrompt::Rendered> ChatPrompt::render(const GenerateRequest& request, size_t n_ctx) const {
   ControlMarks marks(model_.control_texts());
   auto rendered = template_->render(request, media_ != nullptr, marks);
   if (!rendered) return std::unexpected(std::move(rendered.error()));
   Rendered out{.tokens = {}, .spans = {}, .grammar = std::move(rendered->grammar), .answer = std::move(rendered->answer),
                .call_required = rendered->call_required};
-  if (auto done = tokenize(*rendered, marks, out); !done) return std::unexpected(std::move(done.error()));
+  if (auto done = tokenize(*rendered, marks, n_ctx, out); !done) return std::unexpected(std::move(done.error()));
   out.grammar.begun_tokens = tokens_of_begun(out);
   return out;
 }
@@ -37,7 +38,13 @@ std::vector<Token> ChatPrompt::tokens_of_begun(const Rendered& rendered) const {
   return {rendered.tokens.begin() + static_cast<ptrdiff_t>(first), rendered.tokens.end()};
 }
 
-Status ChatPrompt::tokenize(const ChatTemplate::Rendered& rendered, const ControlMarks& marks, Rendered& out) const {
+Status ChatPrompt::tokenize(const ChatTemplate::Rendered& rendered, const ControlMarks& marks, size_t n_ctx, Rendered& out) const {
+  const auto fits = [&](size_t at_least) -> Status {
+    if (at_least < n_ctx) return {};
+    return fail(Code::kInvalidRequest, "the prompt has at least " + std::to_string(at_least) + " tokens, the context holds " + std::to_string(n_ctx));
+  };
+  if (auto room = fits(rendered.prompt.size() / model_.longest_token()); !room) return room;
+  std::map<const Attachment*, MediaTokens> prepared;  // each once, however often it is named
   // A template writes its own beginning-of-sequence token or leaves it to the tokenizer: never both.
   bool add_special = !begins_with_bos(rendered.prompt);
   const auto add = [&](std::string_view text, bool parse_special) {
@@ -51,9 +58,15 @@ Status ChatPrompt::tokenize(const ChatTemplate::Rendered& rendered, const Contro
     }
     if (add_special) add({}, true);
     if (*part.number >= rendered.media.size()) return fail(Code::kInternal, "attachment: a mark without an attachment");
-    const auto media = media_(*rendered.media[*part.number]);
-    if (!media) return std::unexpected(media.error());
-    append(*media, out.tokens, out.spans);
+    const Attachment* const attachment = rendered.media[*part.number];
+    auto at = prepared.find(attachment);
+    if (at == prepared.end()) {
+      auto media = media_(*attachment);
+      if (!media) return std::unexpected(media.error());
+      at = prepared.emplace(attachment, std::move(*media)).first;
+    }
+    if (auto room = fits(out.tokens.size() + at->second.tokens.size()); !room) return room;
+    append(at->second, out.tokens, out.spans);
   }
   if (add_special) add({}, true);
   return {};

@@ -35,8 +35,8 @@ class ChatPrompt {
     bool call_required = false;            // an answer without a tool call has not done what tool_choice asked for
   };
   /// Errors: kInvalidRequest, the template refuses the conversation, a tool or a schema cannot be used; kAttachmentUnsupported; those of Media.
-  /// The length of the text has been bounded by the caller.
-  Result<Rendered> render(const GenerateRequest& request) const;
+  /// A prompt of `n_ctx` tokens or more is refused, as soon as that is certain.
+  Result<Rendered> render(const GenerateRequest& request, size_t n_ctx) const;
 
   /// Every chat model takes tools: a template without a form for them gets ours.
   static constexpr bool supports_tools() { return true; }
@@ -44,7 +44,7 @@ class ChatPrompt {
 
  private:
   ChatPrompt(const Model& model, Media media) : model_(model), media_(std::move(media)) {}
-  Status tokenize(const ChatTemplate::Rendered& rendered, const ControlMarks& marks, Rendered& out) const;
+  Status tokenize(const ChatTemplate::Rendered& rendered, const ControlMarks& marks, size_t n_ctx, Rendered& out) const;
   std::vector<Token> tokens_of_begun(const Rendered& rendered) const;
   bool begins_with_bos(std::string_view prompt) const;
 

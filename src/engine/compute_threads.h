@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "os/turnstile.h"
 
@@ -38,6 +39,7 @@ class ComputeThreads {
     os::Turnstile* turnstile_;
   };
   Turn turn() { return Turn(turnstile_.get()); }
+  void take(std::optional<Turn>& turn) { turn.emplace(turnstile_.get()); }
 
  private:
   const std::unique_ptr<os::Turnstile> turnstile_;

@@ -45,15 +45,19 @@ void Embedder::refuse(uint64_t id, const Error& error) {
   sink_.refused(id, error);
 }
 
-void Embedder::add(Job job) {
+bool Embedder::add(Job job) {
   const auto request = std::make_shared<Request>();
   request->id = job.id;
   request->dimensions = job.dimensions.value_or(width());
   if (request->dimensions > width()) {
     const std::string both = std::to_string(request->dimensions) + " exceeds model n_embd " + std::to_string(width());
-    return refuse(job.id, {Code::kInvalidRequest, "dimensions " + both});
+    refuse(job.id, {Code::kInvalidRequest, "dimensions " + both});
+    return false;
   }
-  if (const auto tokenized = tokenize(job, *request); !tokenized) return refuse(job.id, tokenized.error());
+  if (const auto tokenized = tokenize(job, *request); !tokenized) {
+    refuse(job.id, tokenized.error());
+    return false;
+  }
   const size_t texts = job.input.size();
   job.input = {};
   if (request->dimensions > 0) {
@@ -65,10 +69,11 @@ void Embedder::add(Job job) {
   const bool is_done = request->batches.empty();
   {
     const std::lock_guard lock(mutex_);
-    if (announced_.erase(request->id) == 0) return;  // cancelled meanwhile
+    if (announced_.erase(request->id) == 0) return false;  // cancelled meanwhile
     if (!is_done) queue_.push_back(request);
   }
   is_done ? sink_.done(result_of(*request)) : sink_.wake();
+  return !is_done;
 }
 
 Status Embedder::tokenize(Job& job, Request& request) {

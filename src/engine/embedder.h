@@ -47,7 +47,8 @@ class Embedder {
   void announce(uint64_t id);
   /// Checks and tokenises it, which may take seconds, then lets it wait for its turn. Nothing happens if it was cancelled since announce().
   /// Refused: kInvalidRequest, with the place of the text and both numbers.
-  void add(Job job);
+  /// False: it has ended already.
+  bool add(Job job);
   /// Ends one that was announced and not added.
   void refuse(uint64_t id, const Error& error);
   /// True: `removed` is called, now or within milliseconds, and nothing else. False: it is not known here (any more).

@@ -18,7 +18,6 @@
 #include <set>
 #include <unordered_map>
 #include <utility>
-#include <variant>
 
 #include "base/bounded_queue.h"
 #include "engine/chat_prompt.h"
@@ -91,6 +90,7 @@ class EngineProcess {
     if (auto loaded = load_model(*load); !loaded) return fail_start(loaded.error().message);
     g_serving = true;
     for (size_t i = 0; i < kPrepareThreads; ++i) start_thread([this] { prepare_requests(); });
+    if (embedder_) start_thread([this] { prepare_embeddings(); });
     start_thread([this] { read_messages(); });
     if (loop_) loop_->run();
     while (embedder_) {
@@ -305,9 +305,10 @@ class EngineProcess {
     const uint64_t id = message.id;
     if (!embedder_) return send(wire::Refused{id, Code::kEmbedUnsupported, "embed not supported by this backend"});
     embedder_->announce(id);
-    if (!prepare_queue_.try_push(std::move(message))) embedder_->refuse(id, Error{Code::kQueueFull, "queue full"});
+    if (!embed_queue_.try_push(std::move(message))) embedder_->refuse(id, Error{Code::kQueueFull, "queue full"});
   }
   void on(wire::Start& message) {
+    if (!loop_) return;
     const std::lock_guard lock(requests_mutex_);
     const auto at = prepared_.find(message.id);
     if (at != prepared_.end()) {
@@ -321,6 +322,7 @@ class EngineProcess {
     }
   }
   void on(wire::Pause& message) {
+    if (!loop_) return;
     const std::lock_guard lock(requests_mutex_);
     if (start_when_prepared_.erase(message.id) == 0) loop_->pause(message.id);
   }
@@ -345,12 +347,7 @@ class EngineProcess {
   }
 
   void prepare_requests() {
-    while (auto queued = prepare_queue_.pop()) {
-      if (auto* embed = std::get_if<wire::Embed>(&*queued)) {
-        embedder_->add({.id = embed->id, .input = std::move(embed->input), .dimensions = embed->dimensions});
-        continue;
-      }
-      auto* const message = std::get_if<wire::Prepare>(&*queued);
+    while (auto message = prepare_queue_.pop()) {
       {
         const std::lock_guard lock(requests_mutex_);
         if (!preparing_.contains(message->id)) continue;
@@ -374,9 +371,17 @@ class EngineProcess {
     }
   }
 
+  // A thread of its own: thousands of texts take seconds to tokenise, and no chat shall wait for them. `prepared` says that batches follow.
+  void prepare_embeddings() {
+    while (auto message = embed_queue_.pop()) {
+      const uint64_t id = message->id;
+      if (embedder_->add({.id = id, .input = std::move(message->input), .dimensions = message->dimensions})) send(wire::Prepared{id, 0});
+    }
+  }
+
   Result<PreparedRequest> prepare(const wire::Prepare& message) const {
     const uint32_t n_ctx = loop_->options().n_ctx;
-    auto rendered = prompt_->render(message.request);
+    auto rendered = prompt_->render(message.request, n_ctx);
     if (!rendered) return std::unexpected(rendered.error());
     const size_t tokens = rendered->tokens.size();
     if (tokens >= n_ctx) {
@@ -409,7 +414,8 @@ class EngineProcess {
   std::unique_ptr<ChatPrompt> prompt_;
   std::unique_ptr<LlamaDecoder> decoder_;
   std::unique_ptr<StepLoop> loop_;
-  BoundedQueue<std::variant<wire::Prepare, wire::Embed>> prepare_queue_{kPrepareQueue};
+  BoundedQueue<wire::Prepare> prepare_queue_{kPrepareQueue};
+  BoundedQueue<wire::Embed> embed_queue_{kPrepareQueue};
   std::mutex embed_mutex_;
   std::condition_variable embed_wake_;  // of an engine without a step loop
 

@@ -1,6 +1,8 @@
 #include "engine/llama_decoder.h"
 
 #include <algorithm>
+#include <exception>
+#include <optional>
 #include <string>
 
 #include "engine/media.h"
@@ -70,18 +72,28 @@ Decoder::Outcome LlamaDecoder::compute(std::span<const Input> batch) {
 
 Decoder::Outcome LlamaDecoder::decode(const llama_batch& batch) {
   const auto turn = threads_.turn();
-  switch (llama_decode(context_.get(), batch)) {
-    case 0: return Outcome::kComputed;
-    case 1: return Outcome::kNoCells;
-    case 2: return Outcome::kAborted;
-    default: return Outcome::kFailed;
+  try {
+    switch (llama_decode(context_.get(), batch)) {
+      case 0: return Outcome::kComputed;
+      case 1: return Outcome::kNoCells;
+      case 2: return Outcome::kAborted;
+      default: return Outcome::kFailed;
+    }
+  } catch (const std::exception&) {  // no memory for its graph
+    return Outcome::kFailed;
   }
 }
 
 Decoder::Outcome LlamaDecoder::encode_media(const MediaSpan& media, const std::function<bool()>& go_on) {
   if (projector_ == nullptr) return Outcome::kFailed;
-  const auto turn = threads_.turn();
-  return projector_->encode(media, [&] { return !abort_.load(std::memory_order_relaxed) && go_on(); });
+  // An encoder may take long: where it is asked whether to go on, other engines may have their turn.
+  std::optional<ComputeThreads::Turn> turn;
+  threads_.take(turn);
+  return projector_->encode(media, [&] {
+    turn.reset();
+    threads_.take(turn);
+    return !abort_.load(std::memory_order_relaxed) && go_on();
+  });
 }
 
 Decoder::Outcome LlamaDecoder::compute_media(const MediaInput& input) {

@@ -16,6 +16,7 @@ constexpr auto kWorthAborting = std::chrono::milliseconds(25);  // a shorter res
 constexpr auto kLongWait = std::chrono::milliseconds(250);      // for equals
 constexpr auto kLongestWithoutTurn = std::chrono::seconds(2);   // of all batch requests while interactive ones start
 constexpr double kBesideFirstToken = 2;     // times the step that a prompt's rest needs: what others may make of the step with its first token
+constexpr auto kTellAlive = std::chrono::seconds(1);  // while media are encoded
 constexpr double kLongestCopyMs = 50;       // of a state, while somebody streams
 constexpr uint64_t kShareQuantum = 1024;    // tokens
 constexpr size_t kWorthRestoring = 16;      // tokens more than the cache itself has of the prompt
@@ -560,9 +561,8 @@ void StepLoop::build_batch() {
   order_prompts(prompts);
   const size_t decoding = batch_.size();
   if (prompts.empty()) return;
-  // Media and streams take turns: a span is a step of its own.
-  if (next_span(*prompts.front()) != nullptr && !(streams && last_was_media_)) return take_media(*prompts.front());
-  last_was_media_ = false;
+  // A span is a step of its own; then the streams get as much time as it took.
+  if (next_span(*prompts.front()) != nullptr && !(streams && Clock::now() < media_due_)) return take_media(*prompts.front());
   const double most_ms = kBesideFirstToken * times_.predicted_ms(decoding + missing(*prompts.front()));  // it shall not wait long for the others
   for (Request* const request : prompts) {
     if (next_span(*request) != nullptr) continue;
@@ -586,7 +586,6 @@ void StepLoop::take_media(Request& request) {
   }
   batch_.clear();
   media_ = &request;
-  last_was_media_ = true;
   const PromptSpan& span = *next_span(request);
   request.in_batch = span.length;
   if (span.end() == request.tokens.size()) request.output = static_cast<int32_t>(span.length - 1);
@@ -625,6 +624,7 @@ bool StepLoop::compute(engine_wire::Step& step) {
   if (outcome == Decoder::Outcome::kComputed) {
     if (media_ != nullptr) {
       media_ms_per_token_ = took_ms / static_cast<double>(media_->in_batch);
+      media_due_ = end + (end - begin);
     } else {
       times_.learn(batch_.size(), took_ms);
     }
@@ -639,7 +639,7 @@ bool StepLoop::compute(engine_wire::Step& step) {
     wasted_ms_ += took_ms;
     return false;
   }
-  const bool half_moved = decoder_.is_recurrent();  // states of all sequences may be
+  const bool half_moved = decoder_.is_recurrent() && decoder_touched_;  // states of all sequences may be
   if (half_moved || outcome == Decoder::Outcome::kNoCells) drop_held();
   const char* const why = outcome == Decoder::Outcome::kNoCells ? "the model could not compute: no KV cells" : "the model could not compute";
   fail_running(step, why, half_moved);
@@ -663,10 +663,20 @@ void StepLoop::fail_running(engine_wire::Step& step, const std::string& why, boo
 }
 
 Decoder::Outcome StepLoop::compute_batch() {
+  decoder_touched_ = media_ == nullptr;
   if (media_ == nullptr) return decoder_.compute(batch_);
   const PromptSpan& span = *next_span(*media_);
-  const auto encoded = decoder_.encode_media(*span.media, [] { return true; });
+  // Nobody can tell how long an encoder takes: that it goes on is told instead.
+  const auto go_on = [this, told = Clock::now()]() mutable {
+    if (Clock::now() - told < kTellAlive) return true;
+    told = Clock::now();
+    sink_.step(engine_wire::Step{});
+    return true;
+  };
+  const auto encoded = decoder_.encode_media(*span.media, go_on);
   if (encoded != Decoder::Outcome::kComputed) return encoded;
+  decoder_touched_ = true;
+  sink_.long_step(static_cast<uint32_t>(times_.predicted_ms(span.length)));
   return decoder_.compute_media({.media = span.media.get(),
                                  .tokens = std::span(media_->tokens).subspan(span.begin, span.length),
                                  .position = static_cast<uint32_t>(span.begin),

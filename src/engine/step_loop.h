@@ -166,7 +166,8 @@ class StepLoop {
   Requests waiting_, paused_, running_;  // running: in the order of admission
   std::vector<Decoder::Input> batch_;
   Request* media_ = nullptr;             // instead of a batch: the span that this one is at
-  bool last_was_media_ = false;
+  Clock::time_point media_due_{};        // until then the streams have their turn
+  bool decoder_touched_ = false;         // by the current batch
   double media_ms_per_token_ = 20;       // measured
   Clock::time_point side_work_due_{};    // until then the streams have their turn
   uint64_t events_ = 0;

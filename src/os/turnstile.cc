@@ -1,5 +1,6 @@
 #include "os/turnstile.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -39,7 +40,7 @@ bool lock(pthread_mutex_t& mutex, const timespec& until) {
 }  // namespace
 
 Result<UniqueFd> Turnstile::make() {
-  UniqueFd fd(::memfd_create("inferd-turnstile", MFD_CLOEXEC));
+  UniqueFd fd(::memfd_create("inferd-turnstile", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (fd.get() < 0 || ::ftruncate(fd.get(), sizeof(Page)) != 0) return os_fail(errno, "shared memory for the turns of engines");
   void* const memory = ::mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return os_fail(errno, "shared memory for the turns of engines");
@@ -47,6 +48,9 @@ Result<UniqueFd> Turnstile::make() {
   int code = initialise(page->next);
   if (code == 0) code = initialise(page->turn);
   ::munmap(memory, sizeof(Page));
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {  // a page that is cut off would end whoever touches it
+    return os_fail(errno, "shared memory for the turns of engines");
+  }
   if (code != 0) return os_fail(code, "a lock for the turns of engines");
   return fd;
 }

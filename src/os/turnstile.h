@@ -1,5 +1,6 @@
-// Turns between processes that share CPUs: one at a time, in the order in which they came. Two pools of threads that meet at barriers ruin each
-// other on the same cores. The page with the locks is made by the daemon and handed to each engine. Any thread of a process, one at a time.
+// Turns between processes that share CPUs: one at a time, and who has just had its turn does not come in before one that waits. Two pools of
+// threads that meet at barriers ruin each other on the same cores. The page with the locks is made by the daemon and handed to each engine.
+// One thread of a process. A process can spoil the page for the others: doc/decisions/0009.
 #pragma once
 
 #include <memory>

@@ -8,6 +8,17 @@ namespace {
 constexpr auto kAgeingInterval = std::chrono::seconds(1);
 }
 
+void book_failure(Router::Entry& entry, Code code, Breaker::Time now) {
+  const bool of_backend = code == Code::kInternal || (code == Code::kBackendUnavailable && !entry.backend->mends_itself());
+  if (of_backend) {
+    entry.breaker.failed(now);
+  } else {
+    entry.breaker.no_verdict();
+  }
+}
+
+bool is_worth_another(Code code) { return code != Code::kInvalidRequest && code != Code::kToolCallMalformed; }
+
 void Scheduler::set_limits() {
   for (const auto& entry : router_.entries()) {
     admission_.set_limit(&entry, entry.backend->active_limit(), entry.backend->can_pause());
@@ -103,33 +114,27 @@ void Dispatch::end(Router::Entry& entry) {
 }
 
 void Dispatch::done(const Completion& completion) {
+  const auto self = shared_from_this();
   entry_->breaker.succeeded();
-  Outcome* outcome = outcome_;
   Router::Entry& entry = *entry_;
-  end(entry);
-  if (outcome != nullptr) outcome->done(completion, *entry.backend);
+  end(entry);  // lets others run, one of which may close this connection
+  if (outcome_ != nullptr) outcome_->done(completion, *entry.backend);
 }
 
 void Dispatch::failed(const Error& error) {
   Router::Entry& entry = *entry_;
   const auto now = std::chrono::steady_clock::now();
-  const bool callers_fault = error.code == Code::kInvalidRequest;
-  if (callers_fault || (error.code == Code::kBackendUnavailable && entry.backend->mends_itself())) {
-    entry.breaker.no_verdict();
-  } else {
-    entry.breaker.failed(now);
-  }
-  Outcome* outcome = outcome_;
+  book_failure(entry, error.code, now);
   const auto self = shared_from_this();
   const Error copy = error;
   end(entry);
-  if (outcome == nullptr) return;
+  if (outcome_ == nullptr) return;
   const size_t next = scheduler_.router_.position(&entry) + 1;
-  if (!callers_fault && !piece_sent_ && scheduler_.router_.pick(need(), now, next) != nullptr) {
+  if (is_worth_another(copy.code) && !piece_sent_ && scheduler_.router_.pick(need(), now, next) != nullptr) {
     generation_.reset();
     return try_entry(next, now);
   }
-  outcome->failed(copy);
+  outcome_->failed(copy);
 }
 
 void Dispatch::removed() {
@@ -138,8 +143,9 @@ void Dispatch::removed() {
 }
 
 void Dispatch::cancel(OnRemoved on_removed) {
-  if (stage_ == Stage::kEnded || outcome_ == nullptr) return;
+  if (outcome_ == nullptr) return;
   outcome_ = nullptr;
+  if (stage_ == Stage::kEnded) return;
   on_removed_ = std::move(on_removed);
   cancelled_at_ = stage_;
   const auto self = shared_from_this();

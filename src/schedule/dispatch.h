@@ -29,6 +29,11 @@ class Outcome {
   virtual void failed(const Error& error) = 0;
 };
 
+/// What a failure says about the entry that reported it: its breaker hears of it. Not of the caller's own faults, nor where a backend mends itself.
+void book_failure(Router::Entry& entry, Code code, Breaker::Time now);
+/// Another entry may do better with the same request.
+bool is_worth_another(Code code);
+
 class Scheduler {
  public:
   Scheduler(os::asio::io_context& io, size_t waiting_places) : admission_(waiting_places), ageing_(io) {}

@@ -42,23 +42,18 @@ void EmbedDispatch::done(Embeddings embeddings) {
   entry_->breaker.succeeded();
   scheduler_.admission_.charge(*this, embeddings.input_tokens);
   end();
-  if (outcome_ != nullptr) outcome_->done(embeddings, *entry_->backend);
+  if (outcome_ != nullptr) outcome_->done(std::move(embeddings), *entry_->backend);
 }
 
 void EmbedDispatch::failed(const Error& error) {
   const auto self = shared_from_this();
   const Error copy = error;
   const auto now = std::chrono::steady_clock::now();
-  const bool callers_fault = copy.code == Code::kInvalidRequest || copy.code == Code::kEmbedUnsupported;
-  if (callers_fault || (copy.code == Code::kBackendUnavailable && entry_->backend->mends_itself())) {
-    entry_->breaker.no_verdict();
-  } else {
-    entry_->breaker.failed(now);
-  }
+  book_failure(*entry_, copy.code, now);
   end();
   if (outcome_ == nullptr) return;
   const size_t next = scheduler_.router_.position(entry_) + 1;
-  if (!callers_fault && scheduler_.router_.pick(Need::kEmbed, now, next) != nullptr) {
+  if (is_worth_another(copy.code) && scheduler_.router_.pick(Need::kEmbed, now, next) != nullptr) {
     work_.reset();
     return try_entry(next, now);
   }
@@ -72,8 +67,9 @@ void EmbedDispatch::removed() {
 }
 
 void EmbedDispatch::cancel() {
-  if (ended_ || outcome_ == nullptr) return;
+  if (outcome_ == nullptr) return;
   outcome_ = nullptr;
+  if (ended_) return;
   const auto self = shared_from_this();
   work_->cancel();
 }

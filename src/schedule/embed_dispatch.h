@@ -12,7 +12,7 @@ namespace inferd {
 class EmbedOutcome {
  public:
   virtual ~EmbedOutcome() = default;
-  virtual void done(const Embeddings& embeddings, const Backend& backend) = 0;
+  virtual void done(Embeddings embeddings, const Backend& backend) = 0;
   virtual void failed(const Error& error) = 0;
 };
 

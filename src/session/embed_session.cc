@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "os/asio.h"
 #include "request/limits.h"
 #include "session/large_frame.h"
 #include "session/log_fields.h"
@@ -9,6 +10,11 @@
 #include "wire/reply_frames.h"
 
 namespace inferd {
+namespace {
+
+constexpr size_t kInlineNumbers = 16'384;  // of an answer that is written on the I/O thread
+
+}  // namespace
 
 const SessionKind EmbedSession::kKind = {"embed", "embed_", [](Connection& connection, SessionContext& context) -> std::unique_ptr<Session> {
                                            return std::make_unique<EmbedSession>(connection, context);
@@ -59,36 +65,61 @@ void EmbedSession::end_request() {
   connection_.finished();
 }
 
-void EmbedSession::done(const Embeddings& embeddings, const Backend& backend) {
-  if (auto written = wire::embed::append_embeddings(connection_.output(), request_->id, embeddings, backend.kind(), backend.name()); !written) {
-    return refuse(written.error());
+void EmbedSession::done(Embeddings embeddings, const Backend& backend) {
+  Done done{.id = request_->id,
+            .backend = std::string(backend.kind()),
+            .route = backend.name(),
+            .dimensions = embeddings.dimensions,
+            .input_tokens = embeddings.input_tokens,
+            .inputs = request_->input.size(),
+            .queue_ms = milliseconds(arrived_, dispatch_->started())};
+  dispatch_.reset();
+  const auto write = [](const Embeddings& vectors, const Done& of, std::string& frame) {
+    return wire::embed::append_embeddings(frame, of.id, vectors, of.backend, of.route);
+  };
+  if (embeddings.values.size() <= kInlineNumbers) {
+    std::string frame;
+    const Status written = write(embeddings, done, frame);
+    return send(written, std::move(frame), done);
   }
+  // Writing millions of numbers takes a good part of a second: on the pool.
+  const auto work = [this, self = connection_.shared_from_this(), write, vectors = std::make_shared<const Embeddings>(std::move(embeddings)),
+                     done = std::move(done)] {
+    auto frame = std::make_shared<std::string>();
+    const Status written = write(*vectors, done, *frame);
+    os::asio::post(context_.io, [this, self, frame, written, done] {
+      if (connection_.is_busy()) send(written, std::move(*frame), done);  // else the client left meanwhile
+    });
+  };
+  if (!context_.pool.try_run(work)) work();
+}
+
+void EmbedSession::send(const Status& written, std::string frame, const Done& done) {
+  if (!written) return refuse(written.error());
+  connection_.output() += frame;
   const Caller& caller = connection_.caller();
   context_.log.event(log::Level::kInfo, "embed_request_done",
-                     {{"backend", backend.kind()},
-                      {"dimensions", int64_t{embeddings.dimensions}},
+                     {{"backend", std::string_view(done.backend)},
+                      {"dimensions", int64_t{done.dimensions}},
                       {"duration_ms", milliseconds(arrived_, std::chrono::steady_clock::now())},
-                      {"input_tokens", int64_t{embeddings.input_tokens}},
-                      {"n_inputs", static_cast<int64_t>(request_->input.size())},
+                      {"input_tokens", int64_t{done.input_tokens}},
+                      {"n_inputs", static_cast<int64_t>(done.inputs)},
                       {"peer", caller.text},
                       {"peer_gid", if_known(caller.gid)},
                       {"peer_pid", if_known(caller.pid)},
                       {"peer_uid", if_known(caller.uid)},
-                      {"queue_ms", milliseconds(arrived_, dispatch_->started())},
-                      {"req_id", ActivityLog::Foreign{request_->id}},
-                      {"route", ActivityLog::Foreign{backend.name()}},
+                      {"queue_ms", done.queue_ms},
+                      {"req_id", ActivityLog::Foreign{done.id}},
+                      {"route", ActivityLog::Foreign{done.route}},
                       {"wire_version", kKind.name}});
   end_request();
 }
 
-void EmbedSession::append_too_large(std::string& out) {
-  wire::append_error(out, "", Code::kFrameTooLarge, "frame exceeds " + std::to_string(kMaxFrameBytes) + " byte cap");
-}
+void EmbedSession::append_too_large(std::string& out) { wire::append_frame_too_large(out); }
 
 void EmbedSession::on_hang_up() {
-  if (!dispatch_) return;
   request_.reset();
-  std::exchange(dispatch_, nullptr)->cancel();
+  if (dispatch_) std::exchange(dispatch_, nullptr)->cancel();
 }
 
 void EmbedSession::on_drain_deadline(bool started) {

@@ -28,11 +28,19 @@ class EmbedSession final : public Session, private EmbedOutcome {
  private:
   using Decoded = std::variant<EmbedRequest, wire::DecodeFailure>;
   void handle(Decoded decoded);
+  // Of an answer, for the log.
+  struct Done {
+    std::string id, backend, route;
+    uint32_t dimensions = 0, input_tokens = 0;
+    size_t inputs = 0;
+    ActivityLog::Value queue_ms;
+  };
   Status check_size();
   void refuse(const Error& error);
+  void send(const Status& written, std::string frame, const Done& done);
   void end_request();
 
-  void done(const Embeddings& embeddings, const Backend& backend) override;  // EmbedOutcome
+  void done(Embeddings embeddings, const Backend& backend) override;  // EmbedOutcome
   void failed(const Error& error) override { refuse(error); }
 
   Connection& connection_;

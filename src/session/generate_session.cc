@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "request/limits.h"
 #include "session/large_frame.h"
 #include "session/log_fields.h"
 #include "wire/reply_frames.h"
@@ -37,7 +36,6 @@ void GenerateSession::handle(Decoded decoded) {
   request_ = std::make_shared<const GenerateRequest>(std::move(request));
   arrived_ = std::chrono::steady_clock::now();
   first_piece_ = {};
-  begin();
   if (auto valid = wire_.validate(*request_); !valid) return refuse(valid.error());
   if (context_.draining) return refuse(Error{Code::kBackendUnavailable, "draining"});
   dispatch_ = std::make_shared<Dispatch>(context_.scheduler, request_, static_cast<Outcome&>(*this));
@@ -50,6 +48,7 @@ void GenerateSession::refuse(const Error& error) {
 }
 
 void GenerateSession::end_request() {
+  forget_answer();
   request_.reset();
   dispatch_.reset();
   connection_.finished();
@@ -103,9 +102,7 @@ void GenerateSession::failed(const Error& error) {
   end_request();
 }
 
-void GenerateSession::append_too_large(std::string& out) {
-  wire::append_error(out, "", Code::kFrameTooLarge, "frame exceeds " + std::to_string(kMaxFrameBytes) + " byte cap");
-}
+void GenerateSession::append_too_large(std::string& out) { wire::append_frame_too_large(out); }
 
 void GenerateSession::on_hang_up() {
   if (!dispatch_) return;

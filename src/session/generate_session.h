@@ -44,8 +44,8 @@ class GenerateSession : public Session, private Outcome {
   Connection& connection() { return connection_; }
   SessionContext& context() { return context_; }
 
-  /// A request begins.
-  virtual void begin() = 0;
+  /// The request has ended: what is kept of its answer goes.
+  virtual void forget_answer() = 0;
   /// A part of its answer; frames for it go to the connection's output.
   virtual void write_piece(const Piece& piece) = 0;
   /// Its last frame. An error is sent in its place.

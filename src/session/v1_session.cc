@@ -29,7 +29,7 @@ const SessionKind V1Session::kKind = {"v1", "", [](Connection& connection, Sessi
 
 V1Session::V1Session(Connection& connection, SessionContext& context) : GenerateSession(connection, context, kKind, kWire) {}
 
-void V1Session::begin() {
+void V1Session::forget_answer() {
   if (content_.capacity() > 4096) std::string().swap(content_);
   content_.clear();
 }

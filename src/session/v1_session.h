@@ -14,7 +14,7 @@ class V1Session final : public GenerateSession {
   V1Session(Connection& connection, SessionContext& context);
 
  private:
-  void begin() override;
+  void forget_answer() override;
   void write_piece(const Piece& piece) override;
   Status write_done(const Completion& completion, const Backend& backend) override;
   void log_done(const Done& done) override;

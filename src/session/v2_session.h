@@ -14,7 +14,7 @@ class V2Session final : public GenerateSession {
   V2Session(Connection& connection, SessionContext& context);
 
  private:
-  void begin() override { blocks_.clear(); }
+  void forget_answer() override { std::vector<Piece>().swap(blocks_); }
   void write_piece(const Piece& piece) override;
   Status write_done(const Completion& completion, const Backend& backend) override;
   void log_done(const Done& done) override;

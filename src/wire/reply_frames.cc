@@ -19,6 +19,10 @@ void append_error(std::string& out, std::string_view id, Code code, std::string_
   out += "}\n";
 }
 
+void append_frame_too_large(std::string& out) {
+  append_error(out, "", Code::kFrameTooLarge, "frame exceeds " + std::to_string(kMaxFrameBytes) + " byte cap");
+}
+
 void append_status(std::string& out, const StatusFrame& frame) {
   out += "{\"type\":\"status\",\"id\":";
   append_json_text(out, frame.id);

@@ -32,6 +32,8 @@ struct StatusFrame {
 // Each with its LF.
 void append_error(std::string& out, std::string_view id, Code code, std::string_view message);
 void append_status(std::string& out, const StatusFrame& frame);
+/// The reply to a line beyond kMaxFrameBytes.
+void append_frame_too_large(std::string& out);
 
 // For the codecs.
 

@@ -1,11 +1,16 @@
 #include "backend/llamacpp/embed_requests.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "request/limits.h"
+
 namespace inferd {
 namespace {
+
+constexpr uint64_t kMostNumbers = kMaxFrameBytes / 2;  // each takes two bytes at least, with its comma
 
 // Spec 08 §3.8, whatever the model.
 std::string_view prefix_of(EmbedTask task) {
@@ -23,6 +28,15 @@ std::string_view prefix_of(EmbedTask task) {
   return "";
 }
 
+engine_wire::Embed message_of(uint64_t id, const EmbedRequest& request) {
+  engine_wire::Embed message{.id = id, .input = request.input, .dimensions = request.dimensions};
+  if (request.task) {
+    const std::string prefix(prefix_of(*request.task));
+    for (std::string& text : message.input) text.insert(0, prefix);
+  }
+  return message;
+}
+
 }  // namespace
 
 class EmbedRequests::Handle final : public Generation {
@@ -33,7 +47,7 @@ class EmbedRequests::Handle final : public Generation {
     const auto at = requests_.requests_.find(id_);
     if (at == requests_.requests_.end()) return;
     at->second.started = true;
-    if (requests_.there_) requests_.send(id_);
+    if (requests_.there_ && !requests_.held_) requests_.send(id_);
   }
 
   void cancel() override {
@@ -41,7 +55,7 @@ class EmbedRequests::Handle final : public Generation {
     if (at == requests_.requests_.end()) return;
     at->second.cancelled = true;
     if (at->second.sent) {
-      requests_.send_(engine_wire::Cancel{id_});
+      requests_.send_or_kill_(engine_wire::Cancel{id_});
       return;
     }
     bool cancelled;
@@ -58,6 +72,9 @@ std::unique_ptr<Generation> EmbedRequests::add(uint64_t id, std::shared_ptr<cons
   if (width_ > 0 && request->dimensions.value_or(0) > width_) {
     sink->failed(Error{Code::kInvalidRequest,
                        "dimensions " + std::to_string(*request->dimensions) + " exceeds model n_embd " + std::to_string(width_)});
+  } else if (request->input.size() * uint64_t{request->dimensions.value_or(width_)} > kMostNumbers) {
+    sink->failed(Error{Code::kInvalidRequest, std::to_string(request->input.size()) + " vectors of " +
+                                                  std::to_string(request->dimensions.value_or(width_)) + " numbers do not fit in a frame"});
   } else {
     requests_[id] = {.request = std::move(request), .sink = std::move(sink)};
   }
@@ -68,6 +85,16 @@ void EmbedRequests::engine_ready(std::string model, uint32_t width) {
   there_ = true;
   model_ = std::move(model);
   width_ = width;
+  send_waiting();
+}
+
+void EmbedRequests::hold(bool held) {
+  held_ = held;
+  send_waiting();
+}
+
+void EmbedRequests::send_waiting() {
+  if (!there_ || held_) return;
   std::vector<uint64_t> waiting;
   for (const auto& [id, request] : requests_) {
     if (request.started && !request.sent) waiting.push_back(id);
@@ -78,12 +105,7 @@ void EmbedRequests::engine_ready(std::string model, uint32_t width) {
 void EmbedRequests::send(uint64_t id) {
   Request& request = requests_[id];
   request.sent = true;
-  engine_wire::Embed message{.id = id, .input = request.request->input, .dimensions = request.request->dimensions};
-  if (request.request->task) {
-    const std::string prefix(prefix_of(*request.request->task));
-    for (std::string& text : message.input) text.insert(0, prefix);
-  }
-  if (send_(message)) return;
+  if (send_(message_of(id, *request.request))) return;
   bool cancelled;
   const auto sink = take(id, cancelled);
   sink->failed(Error{Code::kBackendUnavailable, "the request could not be handed to the engine (out of descriptors or memory)"});
@@ -118,11 +140,26 @@ void EmbedRequests::fail_all(const Error& error) {
   }
 }
 
-bool EmbedRequests::running() const {
+bool EmbedRequests::computing() const {
+  return std::ranges::any_of(requests_, [](const auto& each) { return each.second.computing; });
+}
+
+bool EmbedRequests::present() const {
+  return std::ranges::any_of(requests_, [](const auto& each) { return each.second.sent; });
+}
+
+std::string EmbedRequests::content_of(const EmbedRequest& request) { return engine_wire::encode(engine_wire::ToEngine(message_of(0, request))); }
+
+std::vector<std::string> EmbedRequests::contents() const {
+  std::vector<std::string> contents;
   for (const auto& [id, request] : requests_) {
-    if (request.sent) return true;
+    if (request.sent) contents.push_back(content_of(*request.request));
   }
-  return false;
+  return contents;
+}
+
+void EmbedRequests::on(const engine_wire::Prepared& message) {
+  if (const auto at = requests_.find(message.id); at != requests_.end()) at->second.computing = true;
 }
 
 // The request is forgotten before its sink hears anything, which may ask for the next.
@@ -135,12 +172,12 @@ std::shared_ptr<EmbedSink> EmbedRequests::take(uint64_t id, bool& cancelled) {
   return sink;
 }
 
-void EmbedRequests::on(const engine_wire::Embedded& message) {
+void EmbedRequests::on(engine_wire::Embedded& message) {
   bool cancelled;
   const auto sink = take(message.id, cancelled);
   if (!sink) return;
   if (cancelled) return sink->removed();
-  sink->done(Embeddings{.dimensions = message.dimensions, .values = message.values, .model = model_, .input_tokens = message.input_tokens});
+  sink->done(Embeddings{.dimensions = message.dimensions, .values = std::move(message.values), .model = model_, .input_tokens = message.input_tokens});
 }
 
 bool EmbedRequests::on(const engine_wire::Refused& message) {

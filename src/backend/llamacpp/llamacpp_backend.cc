@@ -23,15 +23,23 @@ constexpr auto kLongestWatchInterval = std::chrono::milliseconds(1000);
 constexpr auto kLongestPreparation = std::chrono::seconds(20);
 constexpr int kTimesPredicted = 20;  // a step may take so many times what was predicted
 constexpr auto kLongestWaitToRunAlone = std::chrono::seconds(60);
+constexpr size_t kLongestEscape = 6;       // bytes of a JSON text that may stand for one
 constexpr size_t kMessagesPerWakeUp = 64;  // then others get their turn
 
 size_t text_bytes(const std::vector<Block>& blocks) {
   size_t bytes = 0;
   for (const Block& block : blocks) {
     if (const auto* text = std::get_if<TextBlock>(&block.held)) bytes += text->text.size();
+    // JSON is rendered anew: an escape of six bytes may become one.
+    if (const auto* use = std::get_if<ToolUseBlock>(&block.held)) bytes += (use->name.size() + use->input.size()) / kLongestEscape;
     if (const auto* result = std::get_if<ToolResultBlock>(&block.held)) bytes += text_bytes(result->content);
   }
   return bytes;
+}
+
+// Each takes a token at least, whatever is in it.
+size_t others_than_text(const std::vector<Block>& blocks) {
+  return static_cast<size_t>(std::ranges::count_if(blocks, [](const Block& block) { return !std::holds_alternative<TextBlock>(block.held); }));
 }
 
 Error refused_for_death() {
@@ -89,7 +97,8 @@ LlamacppBackend::LlamacppBackend(os::asio::io_context& io, EventBus& bus, Option
     : io_(io),
       bus_(bus),
       options_(std::move(options)),
-      embeds_([this](const engine_wire::ToEngine& message) { return send(message); }),
+      embeds_([this](const engine_wire::ToEngine& message) { return send(message); },
+              [this](const engine_wire::ToEngine& message) { send_or_kill(message); }),
       restart_timer_(io),
       watch_timer_(io) {
   capabilities_.backend = "llamacpp";
@@ -220,12 +229,12 @@ void LlamacppBackend::on_messages() {
     }
     if (*received == os::PacketState::kClosed) return;  // its end comes through the pidfd
     if (*received == os::PacketState::kWouldBlock) break;
-    const auto message = engine_wire::decode_from_engine(packet_.bytes);
+    auto message = engine_wire::decode_from_engine(packet_.bytes);
     if (!message) {
       log::error("engine", "{}", message.error().message);
       return process->child.kill();
     }
-    std::visit([this](const auto& held) { on(held); }, *message);
+    std::visit([this](auto& held) { on(held); }, *message);
     if (process != process_) return;
   }
   wait_for_messages();
@@ -312,7 +321,10 @@ void LlamacppBackend::on(const engine_wire::Failed& message) { process_->failure
 
 void LlamacppBackend::on(const engine_wire::Prepared& message) {
   const auto at = requests_.find(message.id);
-  if (at == requests_.end() || at->second.prepared) return;
+  if (at == requests_.end()) {
+    return embeds_.on(message);
+  }
+  if (at->second.prepared) return;
   at->second.prepared = true;
   const auto sink = at->second.sink;
   if (!at->second.cancelled) sink->prepared(Usage{message.prompt_tokens, 0, 0});
@@ -320,7 +332,10 @@ void LlamacppBackend::on(const engine_wire::Prepared& message) {
 
 void LlamacppBackend::on(const engine_wire::Refused& message) {
   const auto at = requests_.find(message.id);
-  if (at == requests_.end()) return void(embeds_.on(message));
+  if (at == requests_.end()) {
+    if (embeds_.on(message)) let_suspects_run();
+    return;
+  }
   const auto sink = at->second.sink;
   const bool cancelled = at->second.cancelled;
   end_request(message.id);
@@ -371,20 +386,29 @@ void LlamacppBackend::on(const engine_wire::Step& message) {
 
 void LlamacppBackend::on(const engine_wire::Removed& message) {
   const auto at = requests_.find(message.id);
-  if (at == requests_.end()) return void(embeds_.on(message));  // or had ended before the cancel arrived
+  if (at == requests_.end()) {  // or had ended before the cancel arrived
+    if (embeds_.on(message)) let_suspects_run();
+    return;
+  }
   const auto sink = at->second.sink;
   end_request(message.id);
   sink->removed();
 }
 
-void LlamacppBackend::on(const engine_wire::Embedded& message) {
+void LlamacppBackend::on(engine_wire::Embedded& message) {
   deaths_without_token_ = 0;
   embeds_.on(message);
+  let_suspects_run();
 }
 
 void LlamacppBackend::end_request(uint64_t id) {
   requests_.erase(id);
   if (alone_ == id) alone_ = 0;
+  let_suspects_run();
+}
+
+// One of them may have waited for the others to end.
+void LlamacppBackend::let_suspects_run() {
   if (!suspects_.empty()) os::asio::post(io_, [this, alive = alive_] { if (*alive) send_what_may_go(); });
 }
 
@@ -394,7 +418,7 @@ void LlamacppBackend::watch() {
   watch_timer_.async_wait([this, alive = alive_](const os::ErrorCode& error) {
     if (error || !*alive || state_ != State::kRunning || !process_) return;
     const auto now = std::chrono::steady_clock::now();
-    bool running = embeds_.running();
+    bool running = embeds_.computing();
     for (auto& [id, request] : requests_) {
       running = running || request.wanted;
       if (request.alone && !request.sent && now - request.since > kLongestWaitToRunAlone) {
@@ -453,7 +477,15 @@ std::unique_ptr<Generation> LlamacppBackend::prepare(std::shared_ptr<const Gener
 }
 
 std::unique_ptr<Generation> LlamacppBackend::embed(std::shared_ptr<const EmbedRequest> request, std::shared_ptr<EmbedSink> sink) {
-  return embeds_.add(next_id_++, std::move(request), std::move(sink));
+  const uint64_t id = next_id_++;
+  if (!suspects_.empty()) {
+    const auto verdict = suspects_.verdict(suspects_.hash_of(EmbedRequests::content_of(*request)), std::chrono::steady_clock::now());
+    if (verdict != Suspects::Verdict::kFine) {  // nobody needs texts embedded that ended two engines: they do not run alone
+      sink->failed(Error{Code::kInvalidRequest, "engines ended while they computed these texts: they are refused for ten minutes"});
+      return std::make_unique<Handle>(*this, id);
+    }
+  }
+  return embeds_.add(id, std::move(request), std::move(sink));
 }
 
 // Everything that the engine computes from, nothing of who asks.
@@ -472,6 +504,7 @@ void LlamacppBackend::send_start(uint64_t id, Request& request) {
 // Hands the engine what it may have: everything, unless a suspect runs alone or could.
 void LlamacppBackend::send_what_may_go() {
   if (state_ != State::kRunning) return;
+  embeds_.hold(!suspects_.empty() && std::ranges::any_of(requests_, [](const auto& each) { return each.second.alone; }));
   std::vector<uint64_t> unsent;
   for (auto& [id, request] : requests_) {
     if (alone_ != 0 && alone_ != id) continue;
@@ -482,7 +515,7 @@ void LlamacppBackend::send_what_may_go() {
     const auto at = requests_.find(id);
     if (at == requests_.end() || at->second.sent || (alone_ != 0 && alone_ != id)) continue;
     if (at->second.alone) {
-      if (std::ranges::any_of(requests_, [](const auto& each) { return is_present(each.second); })) continue;
+      if (embeds_.present() || std::ranges::any_of(requests_, [](const auto& each) { return is_present(each.second); })) continue;
       alone_ = id;
     }
     send_prepare(id, at->second);
@@ -492,9 +525,16 @@ void LlamacppBackend::send_what_may_go() {
 // A text that cannot fit whatever its tokens are is refused here: tokenising 64 MiB to learn it would take gigabytes.
 std::optional<Error> LlamacppBackend::too_long(const GenerateRequest& request) const {
   size_t bytes = 0;
-  for (const Message& message : request.messages) bytes += text_bytes(message.content);
-  for (const Tool& tool : request.tools) bytes += tool.description.size();
-  const size_t at_least = request.messages.size() + bytes / longest_token_;  // a template gives each message a token of its own
+  size_t others = request.messages.size() + request.tools.size();
+  for (const Message& message : request.messages) {
+    bytes += text_bytes(message.content);
+    others += others_than_text(message.content);
+  }
+  const bool declared = !request.tool_choice || request.tool_choice->mode != ToolChoice::Mode::kNone;
+  for (const Tool& tool : request.tools) {
+    if (declared) bytes += (tool.name.size() + tool.description.size() + tool.input_schema.size()) / kLongestEscape;
+  }
+  const size_t at_least = others + bytes / longest_token_;  // a template gives each message a token of its own
   if (n_ctx_ == 0 || at_least < n_ctx_) return std::nullopt;
   return Error{Code::kInvalidRequest,
                "the prompt has at least " + std::to_string(at_least) + " tokens, the context holds " + std::to_string(n_ctx_)};
@@ -556,6 +596,7 @@ void LlamacppBackend::judge_death(const os::ChildProcess::End& end) {
   for (const auto& [id, request] : requests_) {
     if (is_present(request)) present.push_back(suspects_.hash_of(content_of(request)));
   }
+  for (const std::string& content : embeds_.contents()) present.push_back(suspects_.hash_of(content));
   suspects_.died(present, alone != 0 && present.size() == 1, now);
   std::vector<uint64_t> refused;
   for (auto& [id, request] : requests_) {

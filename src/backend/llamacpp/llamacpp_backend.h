@@ -117,6 +117,7 @@ class LlamacppBackend final : public Backend {
   std::optional<Error> too_long(const GenerateRequest& request) const;
   void send_prepare(uint64_t id, Request& request);
   void end_request(uint64_t id);
+  void let_suspects_run();
   void watch();
   void judge_death(const os::ChildProcess::End& end);
   void drop_running_requests();
@@ -137,7 +138,7 @@ class LlamacppBackend final : public Backend {
   void on(const engine_wire::Failed& message);
   void on(const engine_wire::LongStep& message);
   void on(const engine_wire::Warning& message);
-  void on(const engine_wire::Embedded& message);
+  void on(engine_wire::Embedded& message);
 
   os::asio::io_context& io_;
   EventBus& bus_;
