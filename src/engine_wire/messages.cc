@@ -417,7 +417,8 @@ bool get(ByteReader& r, Embedded& m) {
   const auto bytes = r.get_text();
   if (bytes.size() % sizeof(float) != 0) return false;
   m.values.resize(bytes.size() / sizeof(float));
-  std::memcpy(m.values.data(), bytes.data(), bytes.size());
+  // Without values both pointers are null, which memcpy may not be given.
+  if (!bytes.empty()) std::memcpy(m.values.data(), bytes.data(), bytes.size());
   return true;
 }
 

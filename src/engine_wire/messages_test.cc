@@ -90,6 +90,12 @@ TEST(EngineMessages, ACutMessageIsAnErrorAtEveryLength) {
   for (size_t length = 0; length < prepare.size(); ++length) EXPECT_FALSE(decode_to_engine(prepare.substr(0, length))) << length;
 }
 
+TEST(EngineMessages, EmbeddedWithoutValuesIsRead) {
+  const auto read = decode_from_engine(encode(FromEngine(Embedded{7, 0, 3, {}})));
+  ASSERT_TRUE(read);
+  EXPECT_TRUE(std::get<Embedded>(*read).values.empty());
+}
+
 TEST(EngineMessages, RandomBytesNeverCrash) {
   std::mt19937 random(1);
   int read = 0;
